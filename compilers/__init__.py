@@ -1,0 +1,1 @@
+"""Offline: turns one trained model into measured variants on the shelf."""

@@ -1,0 +1,1 @@
+"""One folder = one recipe that ships."""

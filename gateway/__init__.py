@@ -1,0 +1,1 @@
+"""Online: answers OIP v2 requests from the cheapest variant that meets each SLO."""

@@ -1,0 +1,1 @@
+"""The wire: HTTP and gRPC in front of one data plane."""

@@ -1,0 +1,1 @@
+"""Pure decisions and accounts: no loop, no socket, no clock."""

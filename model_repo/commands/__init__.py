@@ -1,0 +1,1 @@
+"""Commands that need neither half: what is on the shelf, and what it costs."""

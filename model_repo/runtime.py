@@ -1,0 +1,59 @@
+"""The contract of a runtime: open one artifact format, run batches, say what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol, cast
+
+from model_repo import plugins
+from model_repo.errors import MissingExtra, NotFound
+from model_repo.records import Model, Variant
+from model_repo.tensors import Array
+
+PACKAGE = "model_repo.runtimes"
+
+
+class Session(Protocol):
+    """One opened artifact; `run` may be called from several threads at once."""
+
+    def run(
+        self, inputs: Mapping[str, Array], limit_s: float | None = None
+    ) -> tuple[dict[str, Array], int]:
+        """Compute one batch: the outputs by name, and the device-nanoseconds it kept busy.
+
+        Device time on a CPU is the CPU time of the computing threads, not wall time, which
+        would count waiting for the interpreter lock as well.
+        Raises BadInput with the runtime's reason for inputs it refuses, and Expired once the
+        run has taken `limit_s` seconds.
+        """
+
+    def close(self) -> None:
+        """Give back memory and threads; the session is not used again."""
+
+
+class Runtime(Protocol):
+    """What a file in `model_repo/runtimes` offers; its name is the artifact format it runs."""
+
+    def open_session(self, path: Path, model: Model) -> Session:
+        """Open the artifact at `path`.
+
+        Raises Corrupt if it cannot be read, MissingExtra if a library is not installed.
+        """
+
+    def check(self) -> None:
+        """Raise MissingExtra if what this runtime needs is not installed on this machine."""
+
+
+def load(artifact_format: str) -> Runtime:
+    """The runtime of an artifact format; raises NotFound naming the formats there are."""
+    return cast(Runtime, plugins.load(PACKAGE, artifact_format))
+
+
+def is_servable(variant: Variant) -> bool:
+    """Whether this machine has the runtime that the variant's artifact needs."""
+    try:
+        load(variant.artifact.format).check()
+    except (NotFound, MissingExtra):
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""One file = one artifact format; used by measuring and by serving, so both time the same code."""

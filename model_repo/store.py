@@ -1,0 +1,225 @@
+"""The model repository on disk: the only code that reads or writes its files.
+
+    MODEL/VERSION/model.json                 the signature
+    MODEL/VERSION/VARIANT/variant.json       the manifest, beside the artifact it vouches for
+    .staging/                                variants being written
+    .build/                                  the compilers' step cache, safe to delete
+
+A variant is written under `.staging` with its manifest last, synced, and renamed into place whole:
+a folder without a manifest does not exist, and a crash leaves nothing half written.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from model_repo.errors import BadInput, Corrupt, NotFound, Unavailable
+from model_repo.records import Artifact, Model, Variant, VariantKey
+
+MANIFEST = "variant.json"
+SIGNATURE = "model.json"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+Record = TypeVar("Record")
+
+
+def check_name(name: str, what: str) -> str:
+    """`name` itself; raises BadInput unless it may name a folder of the repository."""
+    if not _NAME.fullmatch(name):
+        raise BadInput(
+            f"the {what} {name!r} is not allowed: use 1 to 128 letters, digits, '.', '_' and '-', "
+            "beginning with a letter or digit"
+        )
+    return name
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def describe(path: Path, artifact_format: str) -> Artifact:
+    """The artifact record of a file that is about to be shelved."""
+    return Artifact(path.name, artifact_format, sha256_of(path), path.stat().st_size)
+
+
+class Store:
+    """One model repository; `root` is created when something is first written to it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def versions(self) -> list[tuple[str, str]]:
+        """(model, version) of every signature on the shelf, sorted."""
+        found = self.root.glob(f"[!.]*/[!.]*/{SIGNATURE}")
+        return sorted((path.parts[-3], path.parts[-2]) for path in found)
+
+    def model(self, name: str, version: str) -> Model:
+        """One signature; raises NotFound, or Corrupt if it cannot be read."""
+        path = self._version(name, version) / SIGNATURE
+        if not path.exists():
+            raise NotFound(f"there is no model {name}/{version} in {self.root}")
+        return _read(path, Model)
+
+    def keys(self, name: str, version: str) -> list[VariantKey]:
+        """The finished variants of a model version, sorted by name."""
+        found = self._version(name, version).glob(f"[!.]*/{MANIFEST}")
+        return sorted(VariantKey(name, version, path.parts[-2]) for path in found)
+
+    def variant(self, key: VariantKey) -> Variant:
+        """One manifest; raises NotFound, or Corrupt if it cannot be read."""
+        path = self.folder(key) / MANIFEST
+        if not path.exists():
+            raise NotFound(f"there is no variant {key} in {self.root}")
+        variant = _read(path, Variant)
+        if variant.key != key:
+            raise Corrupt(f"{path} is the manifest of {variant.key}, not of {key}")
+        return variant
+
+    def variants(self, name: str, version: str) -> list[Variant]:
+        """All finished variants of a model version; raises Corrupt for an unreadable manifest."""
+        return [self.variant(key) for key in self.keys(name, version)]
+
+    def folder(self, key: VariantKey) -> Path:
+        """Where a variant lies."""
+        return self._version(key.model, key.version) / check_name(key.variant, "variant")
+
+    def artifact(self, variant: Variant) -> Path:
+        """The verified artifact; raises Corrupt if it is missing or is not what was shelved."""
+        path = self.folder(variant.key) / variant.artifact.path
+        if not path.is_file():
+            raise Corrupt(f"{variant.key}: its artifact {path} is missing; compile it again")
+        if path.stat().st_size != variant.artifact.size_bytes or (
+            sha256_of(path) != variant.artifact.sha256
+        ):
+            raise Corrupt(
+                f"{variant.key}: its artifact {path} is not the file that was measured "
+                "(its SHA-256 differs); remove the variant and compile it again"
+            )
+        return path
+
+    def commit_model(self, model: Model) -> None:
+        """Write a signature; raises BadInput if this version exists with another one."""
+        path = self._version(model.name, model.version) / SIGNATURE
+        if path.exists() and _read(path, Model) != model:
+            raise BadInput(
+                f"{model.name}/{model.version} exists with another signature: "
+                "give the new model another version, or remove the old one first"
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, model)
+
+    def commit(self, variant: Variant, artifact: Path) -> None:
+        """Shelve a variant: copy, sync, then rename into place; an older one is replaced."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        staging = self.root / ".staging"
+        staging.mkdir(exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=staging))
+        try:
+            folder.chmod(0o755)
+            shutil.copyfile(artifact, folder / variant.artifact.path)
+            _sync(folder / variant.artifact.path)
+            _write(folder / MANIFEST, variant)
+            self._swap(folder, self.folder(variant.key))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _swap(self, new: Path, place: Path) -> None:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        old = new.with_name(f"{new.name}.old")
+        if place.exists():
+            place.rename(old)
+        new.rename(place)
+        _sync(place.parent)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def update(self, variant: Variant) -> None:
+        """Replace a shelved variant's manifest at once (a new profile of the same artifact)."""
+        _write(self.folder(variant.key) / MANIFEST, variant)
+
+    def remove(self, name: str, version: str = "", variant: str = "") -> int:
+        """Delete a model, a version or a variant; returns how many variants went.
+
+        Raises NotFound if there is none.
+        """
+        place = self.root / check_name(name, "model")
+        for part, what in ((version, "version"), (variant, "variant")):
+            place = place / check_name(part, what) if part else place
+        if not place.is_dir():
+            raise NotFound(f"there is no {'/'.join(p for p in (name, version, variant) if p)}")
+        gone = sum(1 for _ in place.rglob(MANIFEST))
+        # Out of sight first, so that a crash while deleting leaves no half variant behind.
+        staging = self.root / ".staging"
+        staging.mkdir(exist_ok=True)
+        doomed = Path(tempfile.mkdtemp(dir=staging))
+        place.rename(doomed / place.name)
+        shutil.rmtree(doomed, ignore_errors=True)
+        self._drop_empty(place.parent)
+        return gone
+
+    def _drop_empty(self, folder: Path) -> None:
+        while folder != self.root and {path.name for path in folder.iterdir()} <= {SIGNATURE}:
+            shutil.rmtree(folder)
+            folder = folder.parent
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the repository for writing; raises Unavailable if another process holds it."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise Unavailable(
+                    f"another farebox command is writing to {self.root}: wait for it to end"
+                ) from error
+            # Whatever lies in staging now was left by a command that was killed.
+            shutil.rmtree(self.root / ".staging", ignore_errors=True)
+            yield
+
+    def fingerprint(self) -> str:
+        """Changes whenever a manifest or signature does; cheap enough to poll."""
+        stamps = [
+            f"{path}:{stat.st_mtime_ns}:{stat.st_ino}"
+            for pattern in (f"[!.]*/[!.]*/{SIGNATURE}", f"[!.]*/[!.]*/[!.]*/{MANIFEST}")
+            for path in sorted(self.root.glob(pattern))
+            if (stat := path.stat())
+        ]
+        return hashlib.sha256("\n".join(stamps).encode()).hexdigest()
+
+    def _version(self, name: str, version: str) -> Path:
+        return self.root / check_name(name, "model") / check_name(version, "version")
+
+
+def _read(path: Path, record: type[Record]) -> Record:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=record)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise Corrupt(f"{path} cannot be read: {error}") from error
+
+
+def _write(path: Path, record: object) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+    _sync(partial)
+    os.replace(partial, path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""Pure choice: which variant answers a request."""
