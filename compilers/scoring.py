@@ -1,0 +1,106 @@
+"""Judge one variant on held-out rows: right answers, or fidelity to the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import numpy as np
+from msgspec import Struct
+
+from compilers import calls
+from compilers.datasets import Data
+from compilers.stats import binomial_interval, mean_interval
+from model_repo.errors import BadInput
+from model_repo.records import Model
+from model_repo.runtime import Session
+from model_repo.tensors import Array
+
+
+class Score(Struct, frozen=True):
+    """A figure of merit, its 95 % interval, and the rows it was taken on."""
+
+    value: float
+    low: float
+    high: float
+    samples: int
+
+
+REFERENCE_SCORE = Score(1.0, 1.0, 1.0, 0)
+"""The reference agrees with itself: nothing is measured, so there are no samples."""
+
+
+def judge(
+    session: Session, model: Model, data: Data, reference: Mapping[str, Array] | None
+) -> Score:
+    """Run the rows of `data` and score `model.scored_output` by `model.metric`.
+
+    reference: the reference variant's outputs for the same rows, from `calls.compute`; needed
+    unless the metric is accuracy. Raises BadInput when labels or reference are missing or do not
+    fit the scored output.
+    """
+    given = calls.compute(session, model, data)[model.scored_output]
+    if model.metric == "accuracy":
+        if data.labels is None:
+            raise BadInput(f"{model.name} is scored by accuracy, but its data has no labels")
+        return _share(answers(given, data.labels, model), data.labels[: len(given)])
+    if reference is None:
+        raise BadInput(f"{model.name} is scored by {model.metric}, which needs the reference")
+    wanted = reference[model.scored_output]
+    if model.metric == "agreement":
+        return _share(_decide(given), _decide(wanted))
+    cosines = row_cosines(given, wanted)
+    value = float(cosines.mean())
+    low, high = mean_interval(value, len(cosines), -1.0, 1.0)
+    return Score(value, low, high, len(cosines))
+
+
+def answers(output: Array, labels: Array, model: Model) -> Array:
+    """What the output answers, in the terms of `labels`; raises BadInput if they do not compare."""
+    name, shape = model.scored_output, list(output.shape)
+    if output.dtype.kind not in "OUSiub" and (output.ndim < 2 or output.shape[-1] < 2):
+        raise BadInput(
+            f"the output {name!r} {shape} gives no class: accuracy takes scores [n, k], or an "
+            "integer or string label for each row"
+        )
+    decided = _decide(output)
+    if (decided.dtype.kind in "OUS") != (labels.dtype.kind in "OUS"):
+        raise BadInput(
+            f"the labels are {labels.dtype}, but the output {name!r} answers {decided.dtype}: "
+            "give labels as the model names its classes"
+        )
+    return decided
+
+
+def _decide(output: Array) -> Array:
+    """Argmax over the last axis of scores; labels as they are, strings as text."""
+    if output.dtype.kind in "OUS":
+        text = [e.decode() if isinstance(e, bytes) else str(e) for e in output.ravel()]
+        return np.array(text, dtype=object).reshape(output.shape)
+    if output.dtype.kind in "iub" or output.ndim < 2:
+        return output
+    return cast(Array, output.argmax(-1))
+
+
+def _share(given: Array, wanted: Array) -> Score:
+    given, wanted = _decide_text(given), _decide_text(wanted)
+    # A label column [n, 1] is the same answer as [n].
+    equal = given.reshape(len(given), -1) == wanted.reshape(len(wanted), -1)
+    right, total = int(equal.all(axis=1).sum()), len(equal)
+    low, high = binomial_interval(right, total)
+    return Score(right / total, low, high, total)
+
+
+def _decide_text(values: Array) -> Array:
+    return _decide(values) if values.dtype.kind in "OUS" else values
+
+
+def row_cosines(given: Array, wanted: Array) -> Array:
+    """The cosine of each pair of rows, in [-1, 1]; two rows of zeros agree."""
+    a = given.reshape(len(given), -1).astype(np.float64)
+    b = wanted.reshape(len(wanted), -1).astype(np.float64)
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    same = (a == b).all(axis=1)
+    dots = np.einsum("nk,nk->n", a, b)
+    cosines = np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths != 0)
+    return np.where(same, 1.0, np.nan_to_num(cosines, nan=-1.0).clip(-1.0, 1.0))

@@ -1,0 +1,122 @@
+"""A profile times what serving runs, and repeats itself."""
+
+from __future__ import annotations
+
+import gc
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx_files import linear
+
+from compilers import calls, measure
+from compilers.datasets import Data
+from compilers.scoring import REFERENCE_SCORE, Score
+from model_repo.errors import Corrupt, Expired
+from model_repo.records import Model, Profile, TensorSpec
+from model_repo.runtime import Session
+
+MODEL = Model(
+    "m", "1", (TensorSpec("x", "FP32", (-1, 4)),), (TensorSpec("y", "FP32", (-1, 3)),), True,
+    "agreement", "y",
+)
+DATA = Data({"x": np.random.default_rng(0).random((50, 4), np.float32)})
+
+
+def reference(_: Session) -> Score:
+    return REFERENCE_SCORE
+
+
+def null(folder: Path, **times: float) -> Path:
+    path = folder / "times.json"
+    path.write_text(json.dumps(times))
+    return path
+
+
+def profile(path: Path, form: str, model: Model = MODEL, limit_s: float | None = None) -> Profile:
+    return measure.profile(
+        path, form, model, DATA, score=reference, batch_sizes=[4, 1, 4], seed=3, limit_s=limit_s)
+
+
+def test_a_profile_says_what_was_measured_where_and_when(tmp_path: Path) -> None:
+    told: list[str] = []
+    seen = measure.profile(
+        linear(tmp_path / "m.onnx"), "onnx_graph", MODEL, DATA, score=reference,
+        batch_sizes=[1, 8], seed=3, progress=told.append)
+    assert [point.batch_size for point in seen.latency] == [1, 8]
+    for point in seen.latency:
+        assert 0 < point.p50_s <= point.p95_s <= point.p99_s
+        assert 0 < point.device_s <= point.p99_s
+        assert point.runs >= 50
+    assert (seen.accuracy, seen.accuracy_samples, seen.source) == (1.0, 0, "measured")
+    assert seen.load_s > 0 and seen.memory_bytes >= (tmp_path / "m.onnx").stat().st_size
+    assert "cores" in seen.host and seen.threads == 1 and seen.seed == 3
+    assert {"onnxruntime", "numpy", "farebox"} <= set(seen.versions)
+    assert seen.measured_at.tzinfo is not None
+    assert told[0] == "accuracy" and len(told) > 2
+
+
+def test_the_times_of_a_known_model_come_back(tmp_path: Path) -> None:
+    seen = profile(null(tmp_path, device_s=0.002, device_s_per_item=0.001), "null")
+    assert [point.batch_size for point in seen.latency] == [1, 4]
+    for point in seen.latency:
+        assert point.device_s == pytest.approx(0.002 + 0.001 * point.batch_size)
+        assert point.p50_s >= point.device_s
+
+
+def test_a_slow_model_is_run_a_few_times_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+                                              ) -> None:
+    monkeypatch.setattr(measure, "BUDGET_S", 0.01)
+    seen = profile(null(tmp_path, device_s=0.02), "null")
+    assert {point.runs for point in seen.latency} == {measure.FEWEST_RUNS}
+
+
+def test_a_model_that_does_not_batch_is_timed_one_call_at_a_time(tmp_path: Path) -> None:
+    fixed = Model(
+        "m", "1", (TensorSpec("x", "FP32", (2, 4)),), (TensorSpec("y", "FP32", (2, 3)),), False)
+    seen = profile(linear(tmp_path / "m.onnx", rows=2), "onnx_graph", fixed)
+    assert [point.batch_size for point in seen.latency] == [1]
+
+
+def test_the_limit_ends_a_run(tmp_path: Path) -> None:
+    with pytest.raises(Expired):
+        profile(null(tmp_path, device_s=5.0), "null", limit_s=0.05)
+
+
+def test_an_artifact_that_cannot_be_read_is_corrupt(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"not a model")
+    with pytest.raises(Corrupt):
+        profile(tmp_path / "m.onnx", "onnx_graph")
+
+
+def test_the_collector_is_off_while_timing_and_on_again_after() -> None:
+    assert gc.isenabled()
+    with pytest.raises(ZeroDivisionError), measure._no_collection():
+        assert not gc.isenabled()
+        raise ZeroDivisionError
+    assert gc.isenabled()
+
+
+def test_two_profiles_agree_on_device_time(tmp_path: Path) -> None:
+    """Within 10 % on a quiet machine; twice that here, where the tests share the cores."""
+    path = linear(tmp_path / "m.onnx", columns=256, classes=512)
+    model = Model(
+        "m", "1", (TensorSpec("x", "FP32", (-1, 256)),), (TensorSpec("y", "FP32", (-1, 512)),),
+        True)
+    data = Data({"x": np.random.default_rng(0).random((64, 256), np.float32)})
+    one, two = (
+        measure.profile(path, "onnx_graph", model, data, score=reference, batch_sizes=[32], seed=s)
+        for s in (1, 2)
+    )
+    assert one.latency[0].device_s == pytest.approx(two.latency[0].device_s, rel=0.2)
+
+
+def test_calls_of_one_row_or_many_answer_alike(tmp_path: Path) -> None:
+    from model_repo import runtime
+
+    session = runtime.load("onnx_graph").open_session(linear(tmp_path / "m.onnx"), MODEL)
+    joined = calls.compute(session, MODEL, DATA)["y"]
+    alone = np.concatenate([
+        calls.compute(session, MODEL, DATA.take(slice(i, i + 1)))["y"] for i in range(len(DATA))])
+    assert joined == pytest.approx(alone, abs=1e-6)
