@@ -29,7 +29,9 @@ def find_commands() -> dict[str, tuple[str, str]]:
     return found
 
 
-def build_parser(commands: dict[str, tuple[str, str]], chosen: str | None) -> argparse.ArgumentParser:
+def build_parser(
+    commands: dict[str, tuple[str, str]], chosen: str | None
+) -> argparse.ArgumentParser:
     """The parser, with the options of the chosen command only."""
     parser = argparse.ArgumentParser(
         prog="farebox",

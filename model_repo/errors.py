@@ -1,12 +1,12 @@
 """The one error tree: every failure Farebox itself raises, in plain words.
 
 FareboxError
-├── BadInput            the caller's request, file or option is wrong; sending it again will not help
+├── BadInput            the request, file or option is wrong; sending it again will not help
 │   ├── Corrupt         a stored file is not what its manifest says
 │   └── MissingExtra    an optional dependency is not installed; the message names the extra
 ├── NotFound            no such model, version, variant, recipe or plugin
 ├── Infeasible          no variant could ever meet the SLO
-├── Unavailable         not now: full, not ready, shutting down, or no variant meets the SLO at present
+├── Unavailable         not now: full, not ready, shutting down, or no variant meets the SLO
 ├── Expired             the deadline passed
 ├── Cancelled           the client went away
 └── Unsupported         understood, but not offered

@@ -109,14 +109,19 @@ class Store:
             )
         return path
 
-    def commit_model(self, model: Model) -> None:
-        """Write a signature; raises BadInput if this version exists with another one."""
+    def check_model(self, model: Model) -> None:
+        """Raise BadInput if this version exists with another signature."""
         path = self._version(model.name, model.version) / SIGNATURE
         if path.exists() and _read(path, Model) != model:
             raise BadInput(
                 f"{model.name}/{model.version} exists with another signature: "
                 "give the new model another version, or remove the old one first"
             )
+
+    def commit_model(self, model: Model) -> None:
+        """Write a signature; raises BadInput if this version exists with another one."""
+        self.check_model(model)
+        path = self._version(model.name, model.version) / SIGNATURE
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(path, model)
 

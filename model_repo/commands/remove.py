@@ -17,7 +17,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     parts = args.name.split("/")
     if len(parts) > 3 or not all(parts):
-        raise BadInput(f"{args.name!r} is no name: write MODEL, MODEL/VERSION or MODEL/VERSION/VARIANT")
+        raise BadInput(
+            f"{args.name!r} is no name: write MODEL, MODEL/VERSION or MODEL/VERSION/VARIANT"
+        )
     store = Store(args.repository)
     with store.writing():
         gone = store.remove(*parts)

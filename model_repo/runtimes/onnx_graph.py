@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-import threading
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import onnxruntime as ort
 from model_repo.errors import BadInput, Corrupt, Expired, Unavailable
 from model_repo.records import Model
 from model_repo.tensors import Array
+from model_repo.watchdog import WATCHDOG
 
 _BFLOAT16 = 16  # onnx.TensorProto.BFLOAT16
 _ERRORS_ONLY = 3
@@ -45,16 +46,11 @@ class OnnxSession:
         return outputs, time.thread_time_ns() - start
 
     def _compute(self, feeds: Mapping[str, Any], limit_s: float | None) -> list[Array]:
-        options = None
         if limit_s is None:
-            return self._call(feeds, options)
+            return self._call(feeds, None)
         options = ort.RunOptions()
-        timer = threading.Timer(limit_s, setattr, (options, "terminate", True))
-        timer.start()
-        try:
+        with WATCHDOG.limit(limit_s, partial(setattr, options, "terminate", True)):
             return self._call(feeds, options)
-        finally:
-            timer.cancel()
 
     def _call(self, feeds: Mapping[str, Any], options: ort.RunOptions | None) -> list[Array]:
         if not self._has_bf16:
@@ -90,8 +86,9 @@ def _from_ort(value: ort.OrtValue) -> Array:
         array: Array = value.numpy()
         return array
     shape = value.shape()
-    words = (ctypes.c_uint16 * int(np.prod(shape))).from_address(value.data_ptr())
-    return np.array(words, np.uint16).view(ml_dtypes.bfloat16).reshape(shape)
+    words: Any = (ctypes.c_uint16 * int(np.prod(shape))).from_address(value.data_ptr())
+    array = np.array(words, np.uint16).view(ml_dtypes.bfloat16).reshape(shape)
+    return array
 
 
 def _translated(error: Exception, limit_s: float | None) -> Exception:
@@ -114,7 +111,8 @@ def open_session(path: Path, model: Model) -> OnnxSession:
     try:
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors share no parent but Exception
-        raise Corrupt(f"{path} is not a usable ONNX file: {' '.join(str(error).split())}") from error
+        reason = " ".join(str(error).split())
+        raise Corrupt(f"{path} is not a usable ONNX file: {reason}") from error
     return OnnxSession(session, model)
 
 
