@@ -22,8 +22,10 @@ def choose(candidates: Sequence[Candidate], ask: Ask) -> Candidate | None:
         cost = candidate.cost_usd
         if ceiling is not None and cost > ceiling:
             continue
-        if best is None or cost < best.cost_usd or (
-            cost == best.cost_usd and _is_better(candidate, best)
+        if (
+            best is None
+            or cost < best.cost_usd
+            or (cost == best.cost_usd and _is_better(candidate, best))
         ):
             best = candidate
     return best

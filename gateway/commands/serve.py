@@ -1,0 +1,88 @@
+"""Serve the models on the shelf over HTTP and gRPC."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import msgspec
+
+from gateway import settings as settings_file
+from gateway.settings import Settings
+from model_repo import options
+from model_repo.files import read_text
+from model_repo.store import Store
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    options.add_repository(parser)
+    options.add_prices(parser)
+    parser.add_argument("--config", type=Path, metavar="FILE.yaml", help="settings file")
+    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--http-port", type=int, metavar="N", help="default: 8000; 0 takes any")
+    parser.add_argument("--grpc-port", type=int, metavar="N", help="default: 8001; 0 takes any")
+    parser.add_argument("--metrics-port", type=int, metavar="N", help="default: 8002; 0 takes any")
+    parser.add_argument(
+        "--report-only",
+        action="store_true",
+        default=None,
+        help="serve the reference to everyone and meter what routing would have cost",
+    )
+    parser.add_argument(
+        "--check-config", action="store_true", help="check settings, prices and policies, and exit"
+    )
+    parser.add_argument(
+        "--welcome", action="store_true", help="print five lines to try once it is up"
+    )
+
+
+def read_settings(args: argparse.Namespace) -> Settings:
+    """Defaults, then the file, then the flags; raises BadInput."""
+    found = Settings()
+    if args.config:
+        found = settings_file.parse(read_text(args.config, "the settings file"), str(args.config))
+    return settings_file.override(
+        found,
+        host=args.host,
+        http_port=args.http_port,
+        grpc_port=args.grpc_port,
+        metrics_port=args.metrics_port,
+        report_only=args.report_only,
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    settings = read_settings(args)
+    prices_path = Path(settings.prices) if settings.prices else args.prices
+    prices = options.read_prices(prices_path)
+    prices.target_price("cpu", options.today())
+    from gateway import loader  # heavy: not before the cheap checks have passed
+
+    for model in ["", *settings.models]:
+        loader.load_policy(settings.policy_of(model), False)
+    store = Store(Path(settings.repository) if settings.repository else args.repository)
+    if args.check_config:
+        print(msgspec.json.format(msgspec.json.encode(settings), indent=2).decode())
+        return 0
+    from gateway import log, server, welcome
+
+    log.configure(settings.log_level)
+
+    def on_ready(running: server.Server) -> None:
+        if args.welcome:
+            entries = running.plane.catalog.entries()
+            print(
+                "\n".join(
+                    welcome.lines(
+                        entries[0] if entries else None,
+                        settings.host,
+                        running.port(0),
+                        running.grpc_port,
+                        running.port(1),
+                    )
+                ),
+                flush=True,
+            )
+
+    server.serve(lambda: server.Server(settings, store, prices), on_ready)
+    return 0

@@ -1,0 +1,122 @@
+"""The queue of one variant: earliest deadline first, and what may run together."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Hashable
+from typing import Any
+
+from msgspec import Struct
+
+from gateway.core.catalog import Offer
+from gateway.core.replica import Replica
+from model_repo.records import SLO, Candidate
+
+
+class Pending(Struct, eq=False):
+    """A request on its way: queued, then in a batch, then answered.
+
+    items: rows. merge_key: only requests with equal keys share a batch; None shares with nobody.
+    deadline_s: past it the answer is worthless. due_s: the deadline, or sooner the bound of
+    patience, for the order only. payload: the shell's own.
+    """
+
+    sequence: int
+    items: int
+    merge_key: Hashable
+    slo: SLO
+    arrived_s: float
+    deadline_s: float
+    due_s: float
+    tenant: str
+    payload: Any = None
+    chosen: Candidate | None = None
+    routed: Offer | None = None
+    queue: Lane | None = None
+
+
+class Lane:
+    """One variant's queue, its forecast tables, and the replicas that serve it."""
+
+    def __init__(self, offer: Offer, replicas: list[Replica]) -> None:
+        self.replicas = replicas
+        self.queued_items = 0
+        self._heap: list[tuple[float, int, Pending]] = []
+        self.reprice(offer)
+
+    def reprice(self, offer: Offer) -> None:
+        """Take over a new profile or price for the same artifact."""
+        curve = offer.curve
+        self.offer = offer
+        self.key = offer.key
+        self.accuracy_low = offer.variant.profile.accuracy_low
+        self.largest = curve.largest
+        self.service_s = curve.service_s
+        self.usd_per_item = tuple(
+            device_s * offer.usd_per_device_s / max(size, 1)
+            for size, device_s in enumerate(curve.device_s)
+        )
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def push(self, pending: Pending) -> None:
+        """Add a request."""
+        pending.queue = self
+        self.queued_items += pending.items
+        heapq.heappush(self._heap, (pending.due_s, pending.sequence, pending))
+
+    def remove(self, pending: Pending) -> None:
+        """Take a queued request out: its client went away or its deadline passed."""
+        pending.queue = None
+        self.queued_items -= pending.items
+        self._heap = [entry for entry in self._heap if entry[2] is not pending]
+        heapq.heapify(self._heap)
+
+    def drop_late(self, now_s: float) -> list[Pending]:
+        """Take out, from the head, what would be late even if it ran alone now."""
+        late = []
+        while self._heap and now_s + self._alone_s(self._heap[0][2]) > self._heap[0][2].deadline_s:
+            late.append(self._pop())
+        return late
+
+    def latest_start_s(self) -> float:
+        """When the head must start, alone, to be done when due; infinite when empty."""
+        if not self._heap:
+            return math.inf
+        head = self._heap[0][2]
+        return head.due_s - self._alone_s(head)
+
+    def take(self, now_s: float) -> list[Pending]:
+        """The next batch: the head, and what shares its key while the tightest member can bear it.
+
+        A request larger than the largest measured batch runs alone.
+        """
+        batch = [self._pop()]
+        items, key, tightest = batch[0].items, batch[0].merge_key, batch[0].deadline_s
+        passed: list[Pending] = []
+        while self._heap and items < self.largest and key is not None:
+            pending = self._pop()
+            together = items + pending.items
+            tight = min(tightest, pending.deadline_s)
+            if pending.merge_key != key:
+                passed.append(pending)
+            elif together > self.largest or now_s + self.service_s[together] > tight:
+                passed.append(pending)
+                break
+            else:
+                batch.append(pending)
+                items, tightest = together, tight
+        for pending in passed:
+            self.push(pending)
+        return batch
+
+    def _alone_s(self, pending: Pending) -> float:
+        return self.offer.curve.service(pending.items)
+
+    def _pop(self) -> Pending:
+        pending = heapq.heappop(self._heap)[2]
+        pending.queue = None
+        self.queued_items -= pending.items
+        return pending

@@ -1,0 +1,88 @@
+"""The immutable snapshot of servable variants that requests are routed over."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct
+
+from gateway.core.curve import Curve
+from model_repo.errors import NotFound
+from model_repo.records import Model, Variant, VariantKey
+
+
+class Offer(Struct, frozen=True):
+    """A servable variant with its curve and its price; `is_routable` or reached by pin only."""
+
+    variant: Variant
+    curve: Curve
+    usd_per_device_s: float
+    is_routable: bool = True
+
+    @property
+    def key(self) -> VariantKey:
+        return self.variant.key
+
+
+class Entry(Struct, frozen=True):
+    """One model version with its offers; `reference` is one of them."""
+
+    model: Model
+    offers: tuple[Offer, ...]
+    reference: Offer
+
+    def offer(self, variant: str) -> Offer:
+        """The offer of that name; raises NotFound naming those there are."""
+        for offer in self.offers:
+            if offer.key.variant == variant:
+                return offer
+        raise NotFound(
+            f"model {self.model.name!r} has no variant {variant!r}: "
+            f"it has {', '.join(offer.key.variant for offer in self.offers)}"
+        )
+
+
+class Catalog:
+    """Model versions by name; a missing version means the latest."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        found: dict[str, dict[str, Entry]] = {}
+        for entry in entries:
+            found.setdefault(entry.model.name, {})[entry.model.version] = entry
+        self._versions: Mapping[str, Mapping[str, Entry]] = found
+        self._latest = {
+            name: versions[max(versions, key=_natural)] for name, versions in found.items()
+        }
+
+    def find(self, name: str, version: str = "") -> Entry:
+        """The entry asked for; raises NotFound in the words Triton's clients look for."""
+        if not version and name in self._latest:
+            return self._latest[name]
+        if name not in self._versions:
+            raise NotFound(f"Request for unknown model: {name!r} is not found")
+        if version not in self._versions[name]:
+            raise NotFound(
+                f"Request for unknown model: {name!r} version {version!r} is not found, "
+                f"available versions are {', '.join(self.versions(name))}"
+            )
+        return self._versions[name][version]
+
+    def versions(self, name: str) -> list[str]:
+        """The versions of a model, oldest first; empty when it is unknown."""
+        return sorted(self._versions.get(name, {}), key=_natural)
+
+    def entries(self) -> list[Entry]:
+        """Every entry, by model and version."""
+        return [self._versions[n][v] for n in sorted(self._versions) for v in self.versions(n)]
+
+    def offers(self) -> list[Offer]:
+        """Every offer of every entry."""
+        return [offer for entry in self.entries() for offer in entry.offers]
+
+
+def _natural(version: str) -> list[tuple[int, int | str]]:
+    """Orders v9 before v10, and numbers before words."""
+    return [
+        (0, int(part)) if part.isdigit() else (1, part) for part in re.findall(r"\d+|\D+", version)
+    ]

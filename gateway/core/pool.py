@@ -1,0 +1,60 @@
+"""The devices all in-process variants share: what runs on them, and how long a newcomer waits."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from gateway.core.batching import Lane, Pending
+from gateway.core.replica import Replica
+
+
+class Batch(Struct, eq=False):
+    """Requests for one variant that run together on one replica."""
+
+    id: int
+    lane: Lane
+    replica: Replica
+    pendings: list[Pending]
+    items: int
+    started_s: float
+    expected_end_s: float
+
+
+class Pool:
+    """`devices` batches run at once; `busy` are the lanes with something queued."""
+
+    def __init__(self, devices: int) -> None:
+        self.devices = devices
+        self.running: dict[int, Batch] = {}
+        self.busy: dict[int, Lane] = {}
+
+    def has_room(self) -> bool:
+        """Whether a batch could start now."""
+        return len(self.running) < self.devices
+
+    def is_idle(self) -> bool:
+        """Whether nothing is queued or running."""
+        return not self.busy and not self.running
+
+    def waits(self, lanes: list[Lane] | tuple[Lane, ...], now_s: float) -> list[float] | None:
+        """For each lane, seconds until a device is free of what others run and have queued.
+
+        None when a device is free at once. The work ahead is what is left of the running batches
+        plus the queues of the other lanes, shared by all devices.
+        """
+        occupied = len(self.running) + len(self.busy)
+        if occupied < self.devices:
+            return None
+        backlog = {i: lane.offer.curve.service(lane.queued_items) for i, lane in self.busy.items()}
+        ahead = sum(backlog.values())
+        for batch in self.running.values():
+            ahead += max(0.0, batch.expected_end_s - now_s)
+        shared = ahead / self.devices
+        if not any(id(lane) in backlog for lane in lanes):
+            return [shared] * len(lanes)
+        return [
+            0.0
+            if occupied - (id(lane) in backlog) < self.devices
+            else shared - backlog.get(id(lane), 0.0) / self.devices
+            for lane in lanes
+        ]

@@ -1,0 +1,64 @@
+"""What is asked of the gateway and what it answers, free of any wire format."""
+
+from __future__ import annotations
+
+import math
+
+from msgspec import Struct
+
+from model_repo.records import NO_SLO, SLO, VariantKey
+from model_repo.tensors import Array
+
+Parameter = bool | int | float | str
+DEFAULT_TENANT = "default"
+
+
+class OutputAsk(Struct, frozen=True):
+    """One output the client listed; `binary` is how it wants the bytes."""
+
+    name: str
+    binary: bool = False
+
+
+class InferRequest(Struct, frozen=True):
+    """One call; `received_s` and `deadline_s` are monotonic seconds, the deadline hard.
+
+    slo: the bounds asked for; variant: a pin ("" for none); outputs: () asks for all.
+    """
+
+    model: str
+    version: str
+    inputs: dict[str, Array]
+    received_s: float
+    deadline_s: float = math.inf
+    slo: SLO = NO_SLO
+    id: str = ""
+    outputs: tuple[OutputAsk, ...] = ()
+    binary_default: bool = False
+    variant: str = ""
+    explain: bool = False
+    tenant: str = DEFAULT_TENANT
+    trace: dict[str, str] = {}
+
+
+class InferResponse(Struct, frozen=True):
+    """The outputs in the order asked, and our facts in `parameters`."""
+
+    request: InferRequest
+    model: str
+    version: str
+    outputs: dict[str, Array]
+    parameters: dict[str, Parameter]
+
+
+class Facts(Struct, frozen=True):
+    """How one request was served, for its answer and its log line."""
+
+    key: VariantKey
+    target: str
+    cost_usd: float
+    accuracy_low: float
+    forecast_latency_s: float
+    is_met: bool
+    batch_size: int
+    queue_s: float

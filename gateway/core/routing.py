@@ -1,0 +1,133 @@
+"""The decision for one request: which variant answers it, and why not the others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from gateway.core import forecast
+from gateway.core.batching import Lane, Pending
+from gateway.core.pool import Pool
+from gateway.core.refusal import Refusal, refusals, sentence
+from model_repo.errors import FareboxError, Infeasible, Unavailable
+from model_repo.records import SLO, Ask, Candidate
+
+Choose = Callable[[Sequence[Candidate], Ask], Candidate | None]
+
+
+class Policy(Struct, frozen=True):
+    """A policy by name; when nothing fits, `is_best_effort` answers as well as can be."""
+
+    name: str
+    choose: Choose
+    is_best_effort: bool = False
+
+
+class Desk(Struct, frozen=True):
+    """What routing needs for one model version; `state` is the policy's own, kept between calls."""
+
+    lanes: tuple[Lane, ...]
+    routable: tuple[Lane, ...]
+    reference: Lane
+    policy: Policy
+    state: dict[str, Any]
+
+
+class Route(Struct, frozen=True):
+    """What was chosen, by which policy, and what it was chosen from."""
+
+    lane: Lane
+    candidate: Candidate
+    policy: str
+    met: bool
+    candidates: Sequence[Candidate]
+    slack_s: float
+
+
+class Refused(Struct, frozen=True):
+    """Nothing fits: the error for the caller, and the bound each variant failed."""
+
+    error: FareboxError
+    reasons: Sequence[Refusal]
+
+
+def route(
+    desk: Desk, pending: Pending, pool: Pool, kept_back_s: float, now_s: float, draw: float
+) -> Route | Refused:
+    """Let the policy choose among the routable variants.
+
+    kept_back_s: the gateway's own overhead and the margin, taken off every latency bound.
+    """
+    slo = pending.slo
+    left = slack(slo, pending, kept_back_s, now_s)
+    found = forecast.candidates(desk.routable, pending.items, pool.waits(desk.routable, now_s))
+    ask = Ask(slo, left, pending.tenant, now_s, draw, desk.state)
+    chosen = desk.policy.choose(found, ask)
+    if chosen is not None:
+        return Route(_lane(desk.routable, chosen), chosen, desk.policy.name, True, found, left)
+    if not desk.policy.is_best_effort or not found:
+        full = slack(slo, pending, kept_back_s, pending.arrived_s)
+        return _nothing_fits(desk, pending, found, ask, full)
+    chosen = best_effort(found, slo)
+    return Route(_lane(desk.routable, chosen), chosen, "best_effort", False, found, left)
+
+
+def pin(lane: Lane, pending: Pending, pool: Pool, kept_back_s: float, now_s: float) -> Route:
+    """The route to a variant the caller named, whatever the SLO says of it."""
+    left = slack(pending.slo, pending, kept_back_s, now_s)
+    found = forecast.candidates([lane], pending.items, pool.waits([lane], now_s))
+    met = not refusals(found, pending.slo, left)
+    return Route(lane, found[0], "pin", met, found, left)
+
+
+def slack(slo: SLO, pending: Pending, kept_back_s: float, now_s: float) -> float:
+    """Seconds left for queue and service; infinite without a latency bound or a deadline."""
+    due = pending.deadline_s
+    if slo.latency_s is not None:
+        due = min(due, pending.arrived_s + slo.latency_s)
+    return due - now_s - kept_back_s if due != math.inf else math.inf
+
+
+def best_effort(candidates: Sequence[Candidate], slo: SLO) -> Candidate:
+    """When nothing fits: the fastest that keeps the accuracy floor, else the most accurate."""
+    floor = slo.min_accuracy or 0.0
+    accurate = [c for c in candidates if c.accuracy_low >= floor]
+    if accurate:
+        return min(accurate, key=lambda c: (c.latency_s, c.cost_usd))
+    return max(candidates, key=lambda c: (c.accuracy_low, -c.latency_s))
+
+
+def _nothing_fits(
+    desk: Desk, pending: Pending, found: Sequence[Candidate], ask: Ask, full_slack_s: float
+) -> Refused:
+    """Could it ever be met (Unavailable: 503), or never (Infeasible: 422)?
+
+    It could if the policy finds a variant on an idle gateway with the whole budget left.
+    """
+    if not found:
+        return Refused(
+            Infeasible(
+                "no variant of this model may be routed to: none was measured on the hardware "
+                "it is for; pin one, or set allow_estimated"
+            ),
+            [],
+        )
+    idle = forecast.idle(desk.routable, pending.items)
+    later = Ask(ask.slo, full_slack_s, ask.tenant, ask.now_s, ask.draw, ask.state)
+    if desk.policy.choose(idle, later) is None:
+        reasons = refusals(idle, ask.slo, full_slack_s)
+        return Refused(
+            Infeasible(f"no variant could ever meet the SLO: {sentence(reasons)}"), reasons
+        )
+    reasons = refusals(found, ask.slo, ask.slack_s)
+    return Refused(
+        Unavailable(f"no variant can meet the SLO now, try again shortly: {sentence(reasons)}"),
+        reasons,
+    )
+
+
+def _lane(lanes: Sequence[Lane], chosen: Candidate) -> Lane:
+    return next(lane for lane in lanes if lane.key is chosen.key)

@@ -1,0 +1,216 @@
+"""One state machine, events in and actions out: it queues, batches, sheds and charges.
+
+Events: arrive, tick, done, cancel. Actions: Start a batch, Shed a request, Answer one.
+It holds no clock and no loop, so the gateway and a simulator can drive the same one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+from gateway.core import routing
+from gateway.core.admission import Admission
+from gateway.core.batching import Lane, Pending
+from gateway.core.catalog import Entry, Offer
+from gateway.core.ledger import AccountKey, Ledger, Times, split
+from gateway.core.pool import Batch, Pool
+from gateway.core.replica import Replica, pick
+from gateway.core.request import Facts
+from gateway.core.routing import Desk, Policy, Refused, Route
+from gateway.core.tally import Tally
+from model_repo.errors import Expired, FareboxError
+from model_repo.records import VariantKey
+
+
+class Start(Struct, frozen=True):
+    """Run this batch."""
+
+    batch: Batch
+
+
+class Shed(Struct, frozen=True):
+    """Answer this request with an error."""
+
+    pending: Pending
+    error: FareboxError
+
+
+class Answer(Struct, frozen=True):
+    """This request is done."""
+
+    pending: Pending
+    facts: Facts
+
+
+class Scheduler:
+    """Routes and queues requests over one pool of devices.
+
+    margin_s is kept back from every latency bound, besides `overhead_s`, the gateway's own
+    overhead, which its shell estimates live.
+    """
+
+    def __init__(
+        self, ledger: Ledger, admission: Admission, margin_s: float, report_only: bool
+    ) -> None:
+        self.ledger, self.admission, self.report_only = ledger, admission, report_only
+        self.pool = Pool(ledger.devices)
+        self.tally = Tally()
+        self.margin_s = margin_s
+        self.overhead_s = 0.0005
+        self._desks: dict[tuple[str, str], Desk] = {}
+        self._lanes: dict[tuple[VariantKey, str], Lane] = {}
+        self._batches = 0
+
+    def adopt(
+        self,
+        entries: Sequence[Entry],
+        replicas: Mapping[VariantKey, list[Replica]],
+        policies: Mapping[str, Policy],
+    ) -> None:
+        """Route over a new catalog; `policies` by model name.
+
+        The queue of an artifact that stays is kept; what is queued for one that went away still
+        runs, on the replica it was queued for.
+        """
+        lanes = {}
+        for offer in (offer for entry in entries for offer in entry.offers):
+            lane = self._lanes.get(_identity(offer)) or Lane(offer, replicas[offer.key])
+            lane.reprice(offer)
+            lanes[_identity(offer)] = lane
+        self._lanes = lanes
+        self._desks = {
+            (entry.model.name, entry.model.version): Desk(
+                tuple(lanes[_identity(offer)] for offer in entry.offers),
+                tuple(lanes[_identity(offer)] for offer in entry.offers if offer.is_routable),
+                lanes[_identity(entry.reference)],
+                policies[entry.model.name],
+                {},
+            )
+            for entry in entries
+        }
+
+    def arrive(
+        self, entry: Entry, pending: Pending, variant: str, now_s: float, draw: float
+    ) -> Route:
+        """Route a request and queue it; in report-only mode on the reference, whatever was chosen.
+
+        variant: a pin, or "". Raises NotFound, Infeasible or Unavailable; then nothing is queued.
+        """
+        self.admission.check()
+        desk = self._desks[entry.model.name, entry.model.version]
+        kept_back = self.overhead_s + self.margin_s
+        chosen: Route | Refused
+        if variant:
+            lane = self._lanes[_identity(entry.offer(variant))]
+            chosen = routing.pin(lane, pending, self.pool, kept_back, now_s)
+        else:
+            chosen = routing.route(desk, pending, self.pool, kept_back, now_s, draw)
+        if isinstance(chosen, Refused):
+            self.tally.refused(pending.slo, chosen.reasons)
+            raise chosen.error
+        self.admission.enter()
+        pending.chosen, pending.routed = chosen.candidate, chosen.lane.offer
+        lane = desk.reference if self.report_only and not variant else chosen.lane
+        lane.push(pending)
+        self.pool.busy[id(lane)] = lane
+        return chosen
+
+    def tick(self, now_s: float) -> list[Start | Shed]:
+        """Drop what is too late, then start batches while a device and a replica are free."""
+        actions: list[Start | Shed] = []
+        busy = self.pool.busy
+        for lane in list(busy.values()):
+            for pending in lane.drop_late(now_s):
+                self.admission.leave()
+                self.tally.missed(pending.slo)
+                message = "the deadline would pass before an answer: dropped before it ran"
+                actions.append(Shed(pending, Expired(message)))
+            if not len(lane):
+                del busy[id(lane)]
+        while busy and self.pool.has_room():
+            ready = [x for x in busy.values() if any(map(Replica.has_room, x.replicas))]
+            if not ready:
+                break
+            actions.append(Start(self._start(min(ready, key=Lane.latest_start_s), now_s)))
+        return actions
+
+    def _start(self, lane: Lane, now_s: float) -> Batch:
+        replica = pick(lane.replicas)
+        assert replica is not None, "a lane is started only when one of its replicas has room"
+        pendings = lane.take(now_s)
+        if not len(lane):
+            del self.pool.busy[id(lane)]
+        items = sum(pending.items for pending in pendings)
+        self._batches += 1
+        expected = now_s + lane.offer.curve.service(items)
+        batch = Batch(self._batches, lane, replica, pendings, items, now_s, expected)
+        replica.in_flight += 1
+        self.pool.running[batch.id] = batch
+        self.ledger.hold(batch.id, round(now_s * 1e9))
+        return batch
+
+    def done(self, batch: Batch, now_s: float, device_ns: int) -> list[Answer]:
+        """A batch ended: free its device, charge its requests, and say how each was served."""
+        del self.pool.running[batch.id]
+        batch.replica.in_flight -= 1
+        for _ in batch.pendings:
+            self.admission.leave()
+        used = self.ledger.release(batch.id, round(now_s * 1e9), device_ns)
+        shares = split(used, [pending.items for pending in batch.pendings])
+        self.tally.batch(batch.lane.key, batch.items)
+        return [
+            Answer(pending, self._charge(batch, pending, share, now_s))
+            for pending, share in zip(batch.pendings, shares, strict=True)
+        ]
+
+    def _charge(self, batch: Batch, pending: Pending, share_ns: int, now_s: float) -> Facts:
+        lane, chosen = batch.lane, pending.chosen
+        assert chosen is not None and pending.routed is not None, "a batched request was routed"
+        key, target = lane.key, lane.offer.variant.target
+        desk = self._desks.get((key.model, key.version))
+        reference = desk.reference.offer if desk else lane.offer
+        routed_ns = share_ns
+        if self.report_only:
+            routed_ns = _share_ns(pending.routed, batch.items, pending.items)
+        self.ledger.attribute(
+            AccountKey(key.model, key.version, key.variant, target, pending.tenant),
+            Times(share_ns, 0, _share_ns(reference, batch.items, pending.items), routed_ns),
+        )
+        cost = self.ledger.usd(share_ns)
+        took = now_s - pending.arrived_s
+        is_met = self.tally.met(pending.slo, took, lane.accuracy_low, cost)
+        return Facts(
+            key,
+            target,
+            cost,
+            lane.accuracy_low,
+            chosen.latency_s + self.overhead_s,
+            is_met,
+            batch.items,
+            batch.started_s - pending.arrived_s,
+        )
+
+    def cancel(self, pending: Pending, is_late: bool = False) -> None:
+        """The client went away, or its deadline passed: leave the queue if still in it.
+
+        What already runs is charged to its caller when its batch ends.
+        """
+        lane = pending.queue
+        if is_late:
+            self.tally.missed(pending.slo)
+        if lane is not None:
+            lane.remove(pending)
+            self.admission.leave()
+            if not len(lane):
+                self.pool.busy.pop(id(lane), None)
+
+
+def _identity(offer: Offer) -> tuple[VariantKey, str]:
+    return offer.key, offer.variant.artifact.sha256
+
+
+def _share_ns(offer: Offer, batch_items: int, items: int) -> int:
+    """What `items` rows of a batch of `batch_items` would use on another variant."""
+    return round(offer.curve.device(batch_items) / batch_items * items * 1e9)

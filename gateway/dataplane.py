@@ -1,0 +1,213 @@
+"""One path for every protocol: check, route, queue, wait, answer."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import random
+import time
+
+import msgspec
+
+from gateway.batcher import Batcher, Served, Waiting
+from gateway.core import signature
+from gateway.core.batching import Pending
+from gateway.core.catalog import Catalog, Entry
+from gateway.core.refusal import refusals
+from gateway.core.replica import Replica
+from gateway.core.request import InferRequest, InferResponse, Parameter
+from gateway.core.routing import Route
+from gateway.core.scheduler import Scheduler
+from gateway.errors import outcome
+from gateway.loader import Loaded, load_policy
+from gateway.settings import Settings
+from model_repo.errors import Expired, NotFound
+from model_repo.tensors import Array
+
+
+class DataPlane:
+    """What HTTP and gRPC both call; `catalog` is replaced whole on reload."""
+
+    def __init__(self, settings: Settings, scheduler: Scheduler, batcher: Batcher) -> None:
+        self.settings = settings
+        self.scheduler = scheduler
+        self.catalog = Catalog([])
+        self.loaded: Loaded | None = None
+        self.is_ready = False
+        self._batcher = batcher
+        self._sequence = itertools.count()
+        self._loop = asyncio.get_running_loop()
+        # Policies that need chance get a number with each request; which one matters to nobody.
+        self._draw = random.Random().random
+        self._overhead = Overhead(scheduler.overhead_s)
+
+    def adopt(self, loaded: Loaded) -> None:
+        """Route over a new catalog; requests in flight finish on the one they began with."""
+        settings = self.settings
+        policies = {
+            entry.model.name: load_policy(
+                settings.policy_of(entry.model.name),
+                settings.report_only
+                or settings.on_infeasible_of(entry.model.name) == "best_effort",
+            )
+            for entry in loaded.catalog.entries()
+        }
+        self._batcher.adopt(loaded.sessions)
+        self.scheduler.adopt(loaded.catalog.entries(), loaded.replicas, policies)
+        self.catalog, self.loaded = loaded.catalog, loaded
+        self.is_ready = bool(loaded.catalog.entries())
+
+    def replicas(self) -> list[tuple[Replica, str]]:
+        """Every running copy with the target it runs."""
+        replicas = self.loaded.replicas if self.loaded else {}
+        return [
+            (replica, offer.variant.target)
+            for offer in self.catalog.offers()
+            for replica in replicas[offer.key]
+        ]
+
+    async def infer(self, request: InferRequest) -> InferResponse:
+        """Answer one request; raises the FareboxError that says why not."""
+        try:
+            return await self._infer(request)
+        except BaseException as error:
+            self._count_failure(request, error)
+            raise
+
+    async def _infer(self, request: InferRequest) -> InferResponse:
+        entry = self.catalog.find(request.model, request.version)
+        items = signature.rows(entry.model, request)
+        if signature.is_empty(request, items):
+            return _response(entry, request, signature.empty_outputs(entry.model), {})
+        pending = self._pending(entry, request, items)
+        now = time.monotonic()
+        route = self.scheduler.arrive(entry, pending, request.variant, now, self._draw())
+        self._batcher.wake()
+        served = await self._wait(pending, request)
+        facts = served.facts
+        parameters: dict[str, Parameter] = {
+            "variant": facts.key.variant,
+            "cost_usd": facts.cost_usd,
+            "accuracy_low": facts.accuracy_low,
+            "forecast_latency_ms": facts.forecast_latency_s * 1e3,
+            "slo_met": facts.is_met,
+        }
+        if self.settings.report_only:
+            parameters["routed_variant"] = route.candidate.key.variant
+        if request.explain:
+            parameters["explain"] = _explain(route, request)
+        self._observe(request, served)
+        return _response(entry, request, served.outputs, parameters)
+
+    def _pending(self, entry: Entry, request: InferRequest, items: int) -> Pending:
+        arrived, deadline = request.received_s, request.deadline_s
+        must_meet = not request.variant and not self.settings.report_only
+        if (
+            must_meet
+            and request.slo.latency_s is not None
+            and (self.settings.on_infeasible_of(entry.model.name) == "reject")
+        ):
+            deadline = min(deadline, arrived + request.slo.latency_s)
+        return Pending(
+            next(self._sequence),
+            items,
+            signature.merge_key(entry.model, request),
+            request.slo,
+            arrived,
+            deadline,
+            min(deadline, arrived + self.settings.patience_s),
+            request.tenant,
+            Waiting(self._loop.create_future(), request.inputs),
+        )
+
+    async def _wait(self, pending: Pending, request: InferRequest) -> Served:
+        future: asyncio.Future[Served] = pending.payload.future
+        timer = None
+        if pending.deadline_s != math.inf:
+            # Monotonic seconds are the loop's own clock only by convention, so go by the rest.
+            rest = pending.deadline_s - time.monotonic()
+            timer = self._loop.call_later(max(rest, 0.0), self._expire, pending)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self.scheduler.cancel(pending)
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _expire(self, pending: Pending) -> None:
+        future: asyncio.Future[Served] = pending.payload.future
+        if not future.done():
+            self.scheduler.cancel(pending, is_late=True)
+            allowed = (pending.deadline_s - pending.arrived_s) * 1e3
+            future.set_exception(Expired(f"no answer within the {allowed:.3f} ms allowed"))
+
+    def _observe(self, request: InferRequest, served: Served) -> None:
+        took = time.monotonic() - request.received_s
+        facts = served.facts
+        self.scheduler.overhead_s = self._overhead.observe(took - facts.queue_s - served.wall_s)
+        self.scheduler.tally.served(
+            facts.key, facts.target, request.tenant, facts.queue_s, took, facts.forecast_latency_s
+        )
+
+    def _count_failure(self, request: InferRequest, error: BaseException) -> None:
+        # An unknown model's name is the caller's own invention: as a label it would be unbounded.
+        model, version = "", ""
+        try:
+            found = self.catalog.find(request.model, request.version).model
+            model, version = found.name, found.version
+        except NotFound:
+            pass
+        is_gone = isinstance(error, asyncio.CancelledError)
+        word = "cancelled" if is_gone else outcome(error)
+        self.scheduler.tally.requests[model, version, "", "", request.tenant, word] += 1
+
+
+class Overhead:
+    """The gateway's own part of a request's latency: mean plus four mean deviations.
+
+    The estimator of RFC 6298 (Jacobson), with its gains of 1/8 and 1/4.
+    """
+
+    def __init__(self, start_s: float) -> None:
+        self._mean, self._deviation = start_s, 0.0
+
+    def observe(self, seconds: float) -> float:
+        """Take in one request's overhead; returns the estimate."""
+        self._deviation += (abs(seconds - self._mean) - self._deviation) / 4
+        self._mean += (seconds - self._mean) / 8
+        return self._mean + 4 * self._deviation
+
+
+def _response(
+    entry: Entry, request: InferRequest, outputs: dict[str, Array], parameters: dict[str, Parameter]
+) -> InferResponse:
+    if request.outputs:
+        outputs = {ask.name: outputs[ask.name] for ask in request.outputs}
+    return InferResponse(request, entry.model.name, entry.model.version, outputs, parameters)
+
+
+def _explain(route: Route, request: InferRequest) -> str:
+    """The route as JSON text: every candidate's forecast, and why the refused were refused."""
+    slack = None if route.slack_s == math.inf else route.slack_s * 1e3
+    document = {
+        "policy": route.policy,
+        "chosen": route.candidate.key.variant,
+        "met": route.met,
+        "slack_ms": slack,
+        "candidates": [
+            {
+                "variant": c.key.variant,
+                "accuracy_low": c.accuracy_low,
+                "forecast_latency_ms": c.latency_s * 1e3,
+                "cost_usd": c.cost_usd,
+                "queued": c.load,
+                "batch": c.batch,
+            }
+            for c in route.candidates
+        ],
+        "refused": dict(refusals(route.candidates, request.slo, route.slack_s)),
+    }
+    return msgspec.json.encode(document).decode()

@@ -1,0 +1,136 @@
+"""Reads the repository into a catalog, and opens and warms the variants that are new."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import date
+from typing import cast
+
+import numpy as np
+from msgspec import Struct
+
+from gateway.core.catalog import Catalog, Entry, Offer
+from gateway.core.curve import curve
+from gateway.core.replica import Replica
+from gateway.core.routing import Choose, Policy
+from gateway.settings import Settings
+from model_repo import plugins, runtime
+from model_repo.errors import BadInput, FareboxError
+from model_repo.prices import PriceBook
+from model_repo.records import Model, Variant, VariantKey
+from model_repo.runtime import Session
+from model_repo.store import Store
+from model_repo.tensors import Array, dtype_of
+
+
+class Loaded(Struct, frozen=True):
+    """All that a reload replaces; `problems` are what was left out, a sentence each."""
+
+    catalog: Catalog
+    replicas: dict[VariantKey, list[Replica]]
+    sessions: dict[str, Session]
+    problems: list[str]
+
+
+def load_policy(name: str, is_best_effort: bool) -> Policy:
+    """One policy; raises NotFound naming those there are."""
+    choose = cast(Choose, plugins.load("policies.routing", name).choose)
+    return Policy(name, choose, is_best_effort)
+
+
+def load(
+    store: Store,
+    prices: PriceBook,
+    settings: Settings,
+    cores: int,
+    day: date,
+    before: Loaded | None,
+) -> Loaded:
+    """Read everything on the shelf; sessions of unchanged artifacts are taken over from `before`.
+
+    One broken variant or model is a problem to report and does not stop the others. Runs for as
+    long as opening takes: call it in a thread.
+    """
+    problems: list[str] = []
+    entries, replicas, sessions = [], {}, {}
+    for name, version in store.versions():
+        try:
+            model = store.model(name, version)
+        except FareboxError as error:
+            problems.append(str(error))
+            continue
+        opened: list[Offer] = []
+        for variant in _within_cap(_readable(store, model, problems), settings.memory_cap_bytes):
+            identity = f"{variant.key}@{variant.artifact.sha256}"
+            try:
+                session = before.sessions.get(identity) if before else None
+                sessions[identity] = session or _open(store, model, variant)
+                opened.append(_offer(variant, model, prices, settings, day))
+            except FareboxError as error:
+                problems.append(str(error))
+                continue
+            replicas[variant.key] = _replicas(identity, variant.key, cores, before)
+        reference = next((o for o in opened if o.variant.kind == "reference"), None)
+        if reference is None:
+            problems.append(f"{name}/{version} is not served: it has no usable reference variant")
+            continue
+        entries.append(Entry(model, tuple(opened), reference))
+    return Loaded(Catalog(entries), replicas, sessions, problems)
+
+
+def _readable(store: Store, model: Model, problems: list[str]) -> Iterable[Variant]:
+    found = []
+    for key in store.keys(model.name, model.version):
+        try:
+            found.append(store.variant(key))
+        except FareboxError as error:
+            problems.append(str(error))
+    return found
+
+
+def _within_cap(variants: Iterable[Variant], cap_bytes: int) -> list[Variant]:
+    """The reference first, then the cheapest, as long as they fit."""
+    ordered = sorted(variants, key=lambda v: (v.kind != "reference", v.profile.latency[0].device_s))
+    kept, used = [], 0
+    for variant in ordered:
+        used += variant.profile.memory_bytes
+        if cap_bytes and used > cap_bytes and variant.kind != "reference":
+            break
+        kept.append(variant)
+    return kept
+
+
+def _open(store: Store, model: Model, variant: Variant) -> Session:
+    opener = runtime.load(variant.artifact.format)
+    session = opener.open_session(store.artifact(variant), model)
+    # Zeros are no valid input of every model; the variant is loaded all the same.
+    with suppress(BadInput):
+        session.run({spec.name: _one_row(spec.shape, spec.datatype) for spec in model.inputs})
+    return session
+
+
+def _one_row(shape: tuple[int, ...], datatype: str) -> Array:
+    sizes = [1 if size < 0 else size for size in shape]
+    if datatype == "BYTES":
+        return np.full(sizes, b"0", dtype=object)
+    return np.zeros(sizes, dtype_of(datatype, ""))
+
+
+def _offer(
+    variant: Variant, model: Model, prices: PriceBook, settings: Settings, day: date
+) -> Offer:
+    profile = variant.profile
+    return Offer(
+        variant,
+        curve(profile, settings.slo_percentile, model.batches),
+        prices.target_price(variant.target, day).usd_per_device_s,
+        profile.source == "measured" or settings.allow_estimated,
+    )
+
+
+def _replicas(identity: str, key: VariantKey, cores: int, before: Loaded | None) -> list[Replica]:
+    for replica in before.replicas.get(key, []) if before else []:
+        if replica.id == identity:
+            return [replica]
+    return [Replica(identity, key, "in-process", "ready", 0, cores)]

@@ -1,0 +1,190 @@
+"""OIP inference over HTTP: JSON and the binary tensor extension, to and from our records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import Raw, Struct
+
+from gateway.core.request import InferRequest, InferResponse, OutputAsk
+from gateway.oip import json_data, slo
+from model_repo.errors import BadInput
+from model_repo.tensors import Array, datatype_of, from_bytes, to_bytes
+
+JSON_LENGTH = "inference-header-content-length"
+_RESERVED = "triton_"
+
+
+class WireInput(Struct):
+    """One input as JSON has it; `data` stays text until its datatype is known."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: dict[str, Any] = {}
+    data: Raw = Raw()
+
+
+class WireOutput(Struct):
+    """One output asked for."""
+
+    name: str
+    parameters: dict[str, Any] = {}
+
+
+class WireRequest(Struct):
+    """The JSON of a request; keys we do not know are ignored, as the protocol has it."""
+
+    inputs: list[WireInput]
+    id: str = ""
+    parameters: dict[str, Any] = {}
+    outputs: list[WireOutput] = []
+
+
+_DECODER = msgspec.json.Decoder(WireRequest)
+_ENCODER = msgspec.json.Encoder()
+
+
+def decode(
+    model: str, version: str, headers: Mapping[str, str], body: bytes, received_s: float
+) -> InferRequest:
+    """Read one request. Raises BadInput saying what is wrong and where."""
+    text, binary = _split(headers, body)
+    lenient = None
+    try:
+        wire = _DECODER.decode(text)
+    except msgspec.ValidationError as error:
+        raise BadInput(f"the request does not fit the protocol: {error}") from error
+    except msgspec.DecodeError:
+        # NaN and Infinity are accepted on the wire but not by the strict decoder.
+        lenient = json_data.loads_with_nan(text)
+        wire = _from_lenient(lenient)
+    inputs, at = {}, 0
+    for index, tensor in enumerate(wire.inputs):
+        if tensor.name in inputs:
+            raise BadInput(f"the input {tensor.name!r} is given twice")
+        size = tensor.parameters.get("binary_data_size") if tensor.parameters else None
+        if size is not None:
+            inputs[tensor.name], at = _binary_tensor(tensor, size, binary, at)
+        elif lenient is not None:
+            values = lenient["inputs"][index].get("data", [])
+            inputs[tensor.name] = json_data.read_lenient(
+                values, tensor.datatype, tensor.shape, tensor.name
+            )
+        else:
+            inputs[tensor.name] = _json_tensor(tensor)
+    if at != len(binary):
+        raise BadInput(f"{len(binary) - at} bytes of binary data belong to no input")
+    return _request(model, version, headers, wire, inputs, received_s)
+
+
+def _split(headers: Mapping[str, str], body: bytes) -> tuple[bytes, memoryview]:
+    length = headers.get(JSON_LENGTH)
+    if length is None:
+        return body, memoryview(b"")
+    if not (length.isascii() and length.isdigit()) or int(length) > len(body):
+        raise BadInput(
+            f"Inference-Header-Content-Length is {length!r}: give the length of the JSON, "
+            f"0 to {len(body)}"
+        )
+    return body[: int(length)], memoryview(body)[int(length) :]
+
+
+def _from_lenient(document: Any) -> WireRequest:
+    if not isinstance(document, dict) or not isinstance(document.get("inputs"), list):
+        raise BadInput("the request is not a JSON object with a list of inputs")
+    bare = [
+        {k: v for k, v in each.items() if k != "data"} if isinstance(each, dict) else each
+        for each in document["inputs"]
+    ]
+    try:
+        return msgspec.convert({**document, "inputs": bare}, WireRequest)
+    except msgspec.ValidationError as error:
+        raise BadInput(f"the request does not fit the protocol: {error}") from error
+
+
+def _binary_tensor(
+    tensor: WireInput, size: object, binary: memoryview, at: int
+) -> tuple[Array, int]:
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(binary) - at:
+        raise BadInput(
+            f"the input {tensor.name!r} has binary_data_size {size!r}, but "
+            f"{len(binary) - at} bytes of binary data are left for it"
+        )
+    if len(memoryview(tensor.data)):
+        raise BadInput(f"the input {tensor.name!r} has both data and binary_data_size: give one")
+    end = at + size
+    return from_bytes(binary[at:end], tensor.datatype, tensor.shape, tensor.name), end
+
+
+def _json_tensor(tensor: WireInput) -> Array:
+    data = memoryview(tensor.data)
+    if not len(data):
+        if 0 not in tensor.shape:
+            raise BadInput(f"the input {tensor.name!r} has no data")
+        return from_bytes(b"", tensor.datatype, tensor.shape, tensor.name)
+    return json_data.read(data, tensor.datatype, tensor.shape, tensor.name)
+
+
+def _request(
+    model: str,
+    version: str,
+    headers: Mapping[str, str],
+    wire: WireRequest,
+    inputs: dict[str, Array],
+    received_s: float,
+) -> InferRequest:
+    for name in wire.parameters:
+        if name.startswith(_RESERVED):
+            raise BadInput(f"the parameter {name!r} is reserved: names may not begin with triton_")
+    outputs = [OutputAsk(o.name, o.parameters.get("binary_data") is True) for o in wire.outputs]
+    wishes = slo.read(wire.parameters, headers)
+    return InferRequest(
+        model=model,
+        version=version,
+        inputs=inputs,
+        received_s=received_s,
+        deadline_s=received_s + wishes.timeout_s,
+        slo=wishes.slo,
+        id=wire.id,
+        outputs=tuple(outputs),
+        binary_default=wire.parameters.get("binary_data_output") is True,
+        variant=wishes.variant,
+        explain=wishes.explain,
+    )
+
+
+def encode(response: InferResponse) -> tuple[dict[str, str], list[bytes]]:
+    """(extra headers, body parts); raises BadInput for an output JSON cannot carry."""
+    request, outputs, parts = response.request, [], [b""]
+    is_finite = True
+    asked = {ask.name: ask.binary for ask in request.outputs}
+    for name, array in response.outputs.items():
+        datatype = datatype_of(array)
+        tensor: dict[str, Any] = {"name": name, "datatype": datatype, "shape": list(array.shape)}
+        if asked.get(name, request.binary_default):
+            raw = to_bytes(array)
+            tensor["parameters"] = {"binary_data_size": len(raw)}
+            parts.append(raw)
+        else:
+            tensor["data"] = json_data.write(array, datatype, name)
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                is_finite = False
+        outputs.append(tensor)
+    document: dict[str, Any] = {"model_name": response.model, "model_version": response.version}
+    if request.id:
+        document["id"] = request.id
+    document["parameters"] = response.parameters
+    document["outputs"] = outputs
+    # msgspec would write NaN and Infinity as null.
+    parts[0] = _ENCODER.encode(document) if is_finite else json.dumps(document).encode()
+    if len(parts) == 1 or not any(parts[1:]):
+        return {"content-type": "application/json"}, parts[:1]
+    return {
+        "content-type": "application/octet-stream",
+        "inference-header-content-length": str(len(parts[0])),
+    }, parts

@@ -1,0 +1,253 @@
+"""Puts the parts together, serves until told to stop, and reloads without dropping a request."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from importlib.metadata import version
+from typing import Any
+
+import grpc
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from gateway import loader, log
+from gateway.api import grpc_v2, http_v2
+from gateway.backends.inprocess import InProcess
+from gateway.batcher import Batcher
+from gateway.core.admission import Admission
+from gateway.core.ledger import Ledger
+from gateway.core.scheduler import Scheduler
+from gateway.cpus import available
+from gateway.dataplane import DataPlane
+from gateway.metrics import Page
+from gateway.settings import Settings
+from model_repo.errors import BadInput
+from model_repo.prices import PriceBook
+from model_repo.store import Store
+
+_LOCAL_TARGET = "cpu"
+_BACKLOG = 2048
+_KEEP_ALIVE_S = 75
+_MINUTE_S = 60.0
+
+
+class Server:
+    """One gateway process."""
+
+    def __init__(self, settings: Settings, store: Store, prices: PriceBook) -> None:
+        self.settings, self._store, self._prices = settings, store, prices
+        self._cores = settings.cores or available()
+        self._day = _today()
+        self._price = prices.target_price(_LOCAL_TARGET, self._day)
+        self._stop = asyncio.Event()
+        self._reload = asyncio.Event()
+        self._fingerprint = ""
+
+    async def run(self, on_ready: Callable[[Server], None]) -> None:
+        """Serve until SIGTERM or SIGINT, then finish what is in flight.
+
+        Raises BadInput when a port is taken.
+        """
+        self.sockets = [
+            self._bind(port, what)
+            for port, what in (
+                (self.settings.http_port, "http_port"),
+                (self.settings.metrics_port, "metrics_port"),
+            )
+        ]
+        ledger = Ledger(self._cores, time.monotonic_ns(), self._price.usd_per_device_s)
+        admission = Admission(self.settings.max_in_flight)
+        scheduler = Scheduler(ledger, admission, self.settings.margin_s, self.settings.report_only)
+        backend = InProcess(self._cores)
+        self.plane = DataPlane(self.settings, scheduler, Batcher(scheduler, backend))
+        await self._load()
+        self._watch_signals()
+        page = Page(self.plane, version("farebox"), self._price.instance)
+        fronts = await self._open_fronts(page)
+        watchers = [asyncio.create_task(each) for each in (self._poll(), self._keep_books(ledger))]
+        log.event("listening", self._where())
+        on_ready(self)
+        await self._stop.wait()
+        log.event("draining", {"in_flight": admission.in_flight})
+        self.plane.is_ready = False
+        await fronts()
+        for watcher in watchers:
+            watcher.cancel()
+        backend.close()
+        log.event("stopped")
+
+    def _where(self) -> dict[str, object]:
+        models = [entry.model.name for entry in self.plane.catalog.entries()]
+        return {
+            "http": self.port(0),
+            "grpc": self.grpc_port,
+            "metrics": self.port(1),
+            "cores": self._cores,
+            "models": models,
+        }
+
+    def port(self, index: int) -> int:
+        """The port really bound: HTTP is 0, metrics is 1."""
+        return int(self.sockets[index].getsockname()[1])
+
+    def _bind(self, port: int, what: str) -> socket.socket:
+        listener = socket.socket(
+            socket.AF_INET6 if ":" in self.settings.host else socket.AF_INET, socket.SOCK_STREAM
+        )
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((self.settings.host, port))
+        except OSError as error:
+            raise _cannot_bind(what, self.settings.host, port, error.strerror) from error
+        return listener
+
+    async def _open_fronts(self, page: Page) -> Callable[[], Any]:
+        """Start HTTP, metrics and gRPC; returns what stops them, letting calls in flight end."""
+        name, release = self.settings.server_name, version("farebox")
+        grpc_server = grpc_v2.build(self.plane, name, release)
+        address = f"{self.settings.host}:{self.settings.grpc_port}"
+        try:
+            self.grpc_port = grpc_server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise _cannot_bind(
+                "grpc_port", self.settings.host, self.settings.grpc_port, "address in use"
+            ) from error
+        await grpc_server.start()
+        api = http_v2.build(self.plane, name, release, page.scrape)
+        metrics = Starlette(routes=[Route("/metrics", http_v2.metrics_endpoint(page.scrape))])
+        webs = [self._web(app) for app in (api, metrics)]
+        tasks = [
+            asyncio.create_task(web.serve([listener]))
+            for web, listener in zip(webs, self.sockets, strict=True)
+        ]
+        while not all(web.started for web in webs):
+            await asyncio.sleep(0.005)
+
+        async def stop() -> None:
+            for web in webs:
+                web.should_exit = True
+            await asyncio.gather(grpc_server.stop(self.settings.drain_s), *tasks)
+
+        return stop
+
+    def _web(self, app: Starlette) -> Web:
+        return Web(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                loop="none",
+                lifespan="off",
+                ws="none",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                backlog=_BACKLOG,
+                timeout_keep_alive=_KEEP_ALIVE_S,
+                timeout_graceful_shutdown=max(1, round(self.settings.drain_s)),
+            )
+        )
+
+    def _watch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop_or_quit)
+        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+
+    def _stop_or_quit(self) -> None:
+        if self._stop.is_set():  # asked twice: do not wait for what is in flight
+            log.event("stopped at once, as asked twice", level=logging.WARNING)
+            sys.stderr.flush()
+            raise SystemExit(1)
+        self._stop.set()
+
+    async def _poll(self) -> None:
+        """Reload on SIGHUP, or when the repository or the day's prices changed."""
+        while True:
+            try:
+                await asyncio.wait_for(self._reload.wait(), self.settings.poll_s)
+            except TimeoutError:
+                if self._fingerprint == await asyncio.to_thread(self._store.fingerprint):
+                    continue
+            self._reload.clear()
+            try:
+                await self._load()
+            except Exception as error:  # the catalog in force goes on serving
+                log.event(f"reload failed: {error!r}", level=logging.ERROR)
+
+    async def _load(self) -> None:
+        self._fingerprint = await asyncio.to_thread(self._store.fingerprint)
+        loaded = await asyncio.to_thread(
+            loader.load,
+            self._store,
+            self._prices,
+            self.settings,
+            self._cores,
+            self._day,
+            self.plane.loaded,
+        )
+        for problem in loaded.problems:
+            log.event(problem, level=logging.WARNING)
+        self.plane.adopt(loaded)
+        log.event("catalog loaded", {"variants": [str(o.key) for o in loaded.catalog.offers()]})
+
+    async def _keep_books(self, ledger: Ledger) -> None:
+        """Close each minute, and every sum when the price of a device-second changes."""
+        while True:
+            await asyncio.sleep(min(_MINUTE_S, _seconds_to_midnight()))
+            ledger.close_minute(time.monotonic_ns())
+            if self._day != _today():
+                self._day = _today()
+                price = self._prices.target_price(_LOCAL_TARGET, self._day)
+                if price != self._price:
+                    self._price = price
+                    ledger.change_price(time.monotonic_ns(), price.usd_per_device_s)
+                    self._reload.set()
+
+
+class Web(uvicorn.Server):
+    """uvicorn without signal handlers of its own: several servers share this process."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _cannot_bind(what: str, host: str, port: int, reason: str | None) -> BadInput:
+    return BadInput(
+        f"{what} {host}:{port} cannot be opened ({reason}): choose another port or host"
+    )
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
+def _seconds_to_midnight() -> float:
+    now = datetime.now(UTC)
+    tomorrow = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), UTC)
+    return (tomorrow - now).total_seconds()
+
+
+def serve(server_of: Callable[[], Server], on_ready: Callable[[Server], None]) -> None:
+    """Run a server on the fastest loop there is."""
+    import uvloop
+
+    # Worker threads hold the interpreter lock only between runs; waiting the default 5 ms for it
+    # would be most of a small model's latency.
+    sys.setswitchinterval(1e-4)
+
+    async def main() -> None:
+        grpc.aio.init_grpc_aio()
+        await server_of().run(on_ready)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
