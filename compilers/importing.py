@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
+import numpy as np
+
 from compilers import calls, given, int8, settle, signature
 from compilers.datasets import Data, split
 from compilers.digests import code_sha256, digest
@@ -129,11 +131,14 @@ class _Import:
         calibration = min(MOST_CALIBRATION, rows // 4)
         # One row is left over, as the split wants something to train on.
         sizes = {"validation": 0, "calibration": calibration, "held_out": rows - calibration - 1}
+        numbered = _number(self._settled.data)
         try:
-            parts = split(self._settled.data, sizes, self.request.seed)
+            parts = split(numbered, sizes, self.request.seed)
         except IndexError:  # equal rows stay on one side, and these are all but equal
             return self._settled.data.take(slice(0, 0)), self._settled.data
-        return parts.calibration, parts.held_out
+        assert parts.calibration.labels is not None and parts.held_out.labels is not None
+        return (self._settled.data.take(parts.calibration.labels),
+                self._settled.data.take(parts.held_out.labels))
 
     @cached_property
     def _wanted(self) -> dict[str, Array]:
@@ -213,3 +218,9 @@ class _Import:
             return judge(session, model, held_out, None)
         return REFERENCE_SCORE if kind == "reference" else judge(
             session, model, held_out, self._wanted)
+
+
+def _number(data: Data) -> Data:
+    """The rows, flat, each labelled with its number: rows of single strings can be split too."""
+    flat = {name: array.reshape(len(array), -1) for name, array in data.inputs.items()}
+    return Data(flat, np.arange(len(data)))

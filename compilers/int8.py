@@ -23,6 +23,8 @@ from model_repo.tensors import Array
 MODES = {"cpu-int8": "static", "cpu-int8-dynamic": "dynamic"}
 """Variant name -> mode of the pass."""
 
+LEAST_OPSET = 13
+
 PRODUCTS = {"Attention", "Conv", "ConvTranspose", "Gemm", "GRU", "LSTM", "MatMul", "RNN"}
 """What int8 makes cheaper; around anything else it only adds conversions."""
 
@@ -57,7 +59,7 @@ def make(
     """Quantize the file at `path` into `folder`; raises BadInput saying why that cannot be done."""
     import onnx
 
-    before = onnx.load(str(path))
+    before = _raised(onnx.load(str(path)))
     if not PRODUCTS & set(_kinds(before.graph)):
         raise BadInput("it has no convolution and no matrix product to quantize")
     options = quantize.Options(mode="dynamic" if MODES[variant] == "dynamic" else "static")
@@ -75,6 +77,21 @@ def make(
     if _quantizing(made.graph) == counts:
         raise BadInput("the quantizer found nothing in it that it knows how to quantize")
     return cpu.lower(made, folder)
+
+
+def _raised(proto: Any) -> Any:
+    """The model at an opset that has scales per channel; raises BadInput if it cannot be raised."""
+    from onnx import version_converter
+
+    given = max((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=0)
+    if not given or given >= LEAST_OPSET:
+        return proto
+    try:
+        return version_converter.convert_version(proto, LEAST_OPSET)
+    except Exception as error:  # the converter raises anything on operators it does not know
+        reason = " ".join(str(error).split())[:200]
+        raise BadInput(f"it cannot be raised from opset {given} to {LEAST_OPSET}, which int8 "
+                       f"needs: {reason}") from error
 
 
 def _as_calls(model: Model, data: Data) -> CallByCall:

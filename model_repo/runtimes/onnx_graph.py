@@ -19,7 +19,7 @@ from model_repo.tensors import Array
 from model_repo.watchdog import WATCHDOG
 
 _BFLOAT16 = 16  # onnx.TensorProto.BFLOAT16
-_ERRORS_ONLY = 3
+_FATAL_ONLY = 4
 
 
 class OnnxSession:
@@ -107,7 +107,8 @@ def open_session(path: Path, model: Model) -> OnnxSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    options.log_severity_level = _ERRORS_ONLY
+    # What it would log of a refused run is in the error that it raises.
+    options.log_severity_level = _FATAL_ONLY
     try:
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors share no parent but Exception
