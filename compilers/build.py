@@ -1,0 +1,180 @@
+"""Compile a plan: make, measure and shelve every variant that is not on the shelf yet."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from compilers import forms
+from compilers.cache import Cache
+from compilers.digests import code_sha256, digest, versions
+from compilers.materials import Materials, gather
+from compilers.plan import Plan, PlannedVariant
+from compilers.progress import Progress
+from compilers.steps import Step, produce, read_artifact, to_artifact
+from model_repo import runtime
+from model_repo.errors import BadInput, FareboxError, NotFound
+from model_repo.records import Profile, Variant, VariantKey
+from model_repo.store import Store
+from model_repo.tensors import Array
+
+PROFILE = "profile.json"
+MEASURED_WITH = ("numpy", "onnxruntime", "scipy")
+
+
+@dataclass
+class Outcome:
+    """What is on the shelf now, in the plan's order, and why the rest is not."""
+
+    variants: list[Variant] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+def compile_plan(plan: Plan, store: Store, progress: Progress) -> Outcome:
+    """Shelve what is missing, the reference first; one variant's failure does not lose the others.
+
+    Raises BadInput for a source or data the recipe does not fit, or if the shelf holds other
+    weights under this version, and Unavailable if another command writes to the repository.
+    """
+    missing = _missing(plan, store)
+    outcome = Outcome()
+    if missing:
+        materials = gather(plan, progress.say)
+        with store.writing():
+            Build(plan, store, materials, progress, outcome).run(_missing(plan, store))
+    for planned in plan.variants:
+        if planned.key.variant not in outcome.failures:
+            outcome.variants.append(store.variant(planned.key))
+    return outcome
+
+
+def _missing(plan: Plan, store: Store) -> list[tuple[PlannedVariant, Step]]:
+    """What is not shelved, or was measured at other batch sizes; raises BadInput on a conflict."""
+    found = []
+    for planned in plan.variants:
+        step = to_artifact(plan, planned)
+        try:
+            shelved = store.variant(planned.key)
+        except NotFound:
+            found.append((planned, step))
+            continue
+        if shelved.digest != step.digest:
+            _refuse(planned.key)
+        if tuple(p.batch_size for p in shelved.profile.latency) != plan.recipe.batch_sizes:
+            found.append((planned, step))
+    return found
+
+
+def _refuse(key: VariantKey) -> None:
+    raise BadInput(
+        f"{key} is on the shelf, made from another recipe, source or library version: raise "
+        f"'version' in the recipe, or run 'farebox remove {key.model}/{key.version}' first"
+    )
+
+
+@dataclass
+class Build:
+    """One run over the missing variants of a plan, holding the repository for writing."""
+
+    plan: Plan
+    store: Store
+    materials: Materials
+    progress: Progress
+    outcome: Outcome
+
+    def __post_init__(self) -> None:
+        self.cache = Cache(self.store.root)
+        self.cache.sweep()
+
+    def run(self, missing: list[tuple[PlannedVariant, Step]]) -> None:
+        """Make each; what fails is kept in the outcome, unless it is the reference."""
+        for planned, step in missing:
+            name = planned.key.variant
+            self.progress.begin(name)
+            try:
+                variant = self._make(planned, step)
+            except Exception as error:  # a pass, a library or the network may raise anything
+                if planned.kind == "reference":
+                    raise
+                self._note_failure(name, error)
+                continue
+            self.progress.end(_line(variant))
+
+    def _note_failure(self, name: str, error: Exception) -> None:
+        reason = str(error)
+        if not isinstance(error, FareboxError):  # a defect: its place in the code is of use
+            traceback.print_exception(error)
+            reason = f"{type(error).__name__}: {reason}"
+        self.outcome.failures[name] = reason
+        self.progress.end(f"{name} failed: {reason}")
+
+    def _make(self, planned: PlannedVariant, step: Step) -> Variant:
+        folder = produce(step, self.cache, self.materials)
+        artifact = read_artifact(folder)
+        profile = self._profile(step, folder / artifact.path, artifact.format)
+        variant = Variant(
+            planned.key, planned.kind, planned.target.TARGET, artifact, profile,
+            tuple(chosen.record for chosen in planned.passes), step.digest,
+            forms.facts(folder).notes,
+        )
+        self.store.commit_model(self.materials.model)
+        self.store.commit(variant, folder / artifact.path)
+        return variant
+
+    def _profile(self, step: Step, path: Path, artifact_format: str) -> Profile:
+        """Measured once for each artifact, data, and way of measuring."""
+        name = digest(
+            step.digest, "profile", self.materials.model, self.plan.recipe.batch_sizes,
+            code_sha256("compilers.measure"), code_sha256("compilers.scoring"),
+            versions(MEASURED_WITH),
+        )
+        place = self.cache.find(name)
+        if place is None:
+            profile = self._measure(path, artifact_format)
+            with self.cache.writing(name) as folder:
+                (folder / PROFILE).write_bytes(msgspec.json.encode(profile))
+            return profile
+        return msgspec.json.decode((place / PROFILE).read_bytes(), type=Profile)
+
+    def _measure(self, path: Path, artifact_format: str) -> Profile:
+        from compilers import measure, scoring
+
+        held_out = self.materials.splits.held_out
+        judge = partial(scoring.judge, model=self.materials.model, data=held_out,
+                        reference=self._reference_answers())
+        self.progress.say("measuring")
+        return measure.profile(
+            path, artifact_format, self.materials.model, held_out, score=judge,
+            batch_sizes=self.plan.recipe.batch_sizes, seed=self.plan.recipe.seed,
+            progress=lambda text: self.progress.say(f"measuring {text}"),
+        )
+
+    def _reference_answers(self) -> Mapping[str, Array] | None:
+        """The reference's outputs on the held-out rows, if fidelity to them is what is scored."""
+        from compilers import calls
+
+        model = self.materials.model
+        if model.metric == "accuracy":
+            return None
+        folder = produce(to_artifact(self.plan, self.plan.variants[0]), self.cache, self.materials)
+        artifact = read_artifact(folder)
+        session = runtime.load(artifact.format).open_session(folder / artifact.path, model)
+        try:
+            return calls.compute(session, model, self.materials.splits.held_out)
+        finally:
+            session.close()
+
+
+def _line(variant: Variant) -> str:
+    profile = variant.profile
+    return (
+        f"{variant.key}: {profile.accuracy:.4f} "
+        f"[{profile.accuracy_low:.4f}, {profile.accuracy_high:.4f}], "
+        f"p99 {profile.latency[0].p99_s * 1e3:.3f} ms, "
+        f"{profile.best_point.device_s / profile.best_point.batch_size * 1e6:.1f} device-us an item"
+    )

@@ -1,0 +1,64 @@
+"""What one file in `passes/` or in `targets/` offers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from compilers.datasets import Data
+from compilers.source import Source
+from model_repo.records import Artifact
+
+Form = Literal["torch", "onnx"]
+"""torch: a `forms.TorchModel`; onnx: an `onnx.ModelProto`. Nothing turns onnx back to torch."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a pass may draw on besides the model; the held-out data is not among it.
+
+    seed: for everything drawn by chance. say: tells the user what is going on.
+    notes: facts the pass adds about what it did, shelved with the variant.
+    """
+
+    source: Source
+    train: Data
+    validation: Data
+    calibration: Data
+    seed: int
+    say: Callable[[str], None] = lambda _: None
+    notes: dict[str, float | str] = field(default_factory=dict)
+
+
+class Pass(Protocol):
+    """One transformation of a model; the file's name is what recipes call it.
+
+    FORM is what it takes and gives, LIBRARIES the packages whose versions shape its result.
+    Heavy libraries are imported inside `apply`. A file may also define `check(options, source)`,
+    which raises BadInput for options that cannot work with a source, before anything is computed.
+    """
+
+    FORM: Form
+    LIBRARIES: tuple[str, ...]
+    Options: type[msgspec.Struct]
+
+    def apply(self, model: Any, options: Any, work: Work) -> Any:
+        """The transformed model, in the same form; `model` itself may be changed.
+
+        Raises BadInput with what to change for a model or data the pass cannot work on.
+        """
+
+
+class Target(Protocol):
+    """One class of hardware; TARGET is its name and FORM what it takes."""
+
+    TARGET: str
+    FORM: Form
+    LIBRARIES: tuple[str, ...]
+
+    def lower(self, model: Any, folder: Path) -> Artifact:
+        """Write the model into `folder` in the target's format: same model, same bytes."""

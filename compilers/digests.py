@@ -1,0 +1,70 @@
+"""Names a step by everything that goes into it: options, code, and library versions."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from model_repo.errors import MissingExtra
+
+PACKAGE = "compilers"
+_ROOT = Path(__file__).parent
+
+
+def digest(*parts: Any) -> str:
+    """The SHA-256, in hex, of `parts` in one canonical JSON form."""
+    return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
+
+
+@cache
+def code_sha256(module: str) -> str:
+    """The SHA-256 of a module of ours and of those of this package it imports, in turn.
+
+    The files are parsed, not run, so that nothing heavy is imported.
+    """
+    waiting, seen = [module], {}
+    while waiting:
+        name = waiting.pop()
+        path = _path(name)
+        if name not in seen and path is not None:
+            source = path.read_bytes()
+            seen[name] = hashlib.sha256(source).hexdigest()
+            waiting.extend(_imports(ast.parse(source)))
+    return digest(seen)
+
+
+def _path(module: str) -> Path | None:
+    """The file of a module of this package; None for what is none, such as an imported name."""
+    stem = _ROOT.joinpath(*module.split(".")[1:])
+    return next((p for p in (stem.with_suffix(".py"), stem / "__init__.py") if p.is_file()), None)
+
+
+def _imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        else:
+            continue
+        yield from (name for name in found if name.startswith(f"{PACKAGE}."))
+
+
+def versions(libraries: Sequence[str]) -> dict[str, str]:
+    """The installed version of each library, none of them imported; raises MissingExtra."""
+    return {name: _version(name) for name in sorted(libraries)}
+
+
+@cache
+def _version(library: str) -> str:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError as error:
+        raise MissingExtra("compiling", library, "compile") from error

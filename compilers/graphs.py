@@ -1,0 +1,47 @@
+"""ONNX graphs: clean of where they were made, written as the same bytes every time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def strip(proto: Any) -> Any:
+    """`proto` without producer, doc strings and metadata: exporters leave source paths in them."""
+    proto.producer_name = proto.producer_version = proto.doc_string = ""
+    del proto.metadata_props[:]
+    _strip_graph(proto.graph)
+    for function in proto.functions:
+        _strip_item(function)
+        for node in function.node:
+            _strip_node(node)
+    return proto
+
+
+def _strip_graph(graph: Any) -> None:
+    _strip_item(graph)
+    for node in graph.node:
+        _strip_node(node)
+    for part in (graph.initializer, graph.input, graph.output, graph.value_info):
+        for item in part:
+            _strip_item(item)
+
+
+def _strip_node(node: Any) -> None:
+    _strip_item(node)
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            _strip_graph(attribute.g)
+        for graph in attribute.graphs:
+            _strip_graph(graph)
+
+
+def _strip_item(item: Any) -> None:
+    item.doc_string = ""
+    if hasattr(item, "metadata_props"):
+        del item.metadata_props[:]
+
+
+def write(proto: Any, path: Path) -> None:
+    """Write an ONNX model: the same model gives the same bytes."""
+    path.write_bytes(proto.SerializeToString(deterministic=True))

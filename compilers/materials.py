@@ -1,0 +1,90 @@
+"""What steps draw on once something must be computed: the source, run, and its data, cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from compilers.contracts import Work
+from compilers.datasets import Data, Splits, split
+from compilers.plan import Plan
+from compilers.recipe import Recipe
+from compilers.source import Source, load_source
+from model_repo.errors import BadInput
+from model_repo.records import Model, TensorSpec
+from model_repo.tensors import Array, datatype_of
+
+
+@dataclass(frozen=True)
+class Materials:
+    """The source and data of one compile; `say` tells the user what is going on."""
+
+    source: Source
+    splits: Splits
+    model: Model
+    largest_batch: int
+    seed: int
+    say: Callable[[str], None]
+
+    def work(self, notes: dict[str, float | str]) -> Work:
+        """What one pass may see of it: all but the held-out data."""
+        parts = self.splits
+        return Work(self.source, parts.train, parts.validation, parts.calibration, self.seed,
+                    self.say, notes)
+
+
+def gather(plan: Plan, say: Callable[[str], None]) -> Materials:
+    """Run the source module and cut its data; raises BadInput if the recipe asks for what it lacks.
+
+    Everything that can be refused is refused here, before anything is trained.
+    """
+    recipe = plan.recipe
+    say("loading the source")
+    source = load_source(plan.source_path)
+    source.check_model(recipe.source.model, "source, model")
+    for variant in plan.variants:
+        for chosen in variant.passes:
+            # A pass that depends on nothing in the source defines no check.
+            getattr(chosen.module, "check", _accept)(chosen.options, source)
+    data = source.read()
+    if recipe.metric == "accuracy" and data.labels is None:
+        raise BadInput(
+            f"metric is 'accuracy', but data() of {plan.source_path} gives no labels: "
+            "give labels, or choose the metric 'agreement' or 'cosine'"
+        )
+    splits = split(data, msgspec.structs.asdict(recipe.splits), recipe.seed)
+    model = describe(recipe, source, splits.calibration)
+    return Materials(source, splits, model, recipe.batch_sizes[-1], recipe.seed, say)
+
+
+def _accept(options: Any, source: Source) -> None:
+    """Nothing to check."""
+
+
+def describe(recipe: Recipe, source: Source, data: Data) -> Model:
+    """The signature, from the arrays and one run of the untrained network; raises BadInput."""
+    import torch
+
+    module = source.build(recipe.source.model, recipe.seed).eval()
+    where = f"the network {recipe.source.model!r} of {source.path}"
+    example = {name: array[:2] for name, array in data.inputs.items()}
+    try:
+        with torch.no_grad():
+            answer = module(*map(torch.from_numpy, example.values()))
+    except Exception as error:  # the network is the user's: it may raise anything
+        raise BadInput(f"{where} does not take the data: {' '.join(str(error).split())}") from error
+    if not isinstance(answer, torch.Tensor) or len(answer) != len(data.take(slice(2))):
+        raise BadInput(f"{where} must answer one tensor with one row for each row it is given")
+    return Model(
+        recipe.model, recipe.version,
+        tuple(_spec(name, array) for name, array in example.items()),
+        (_spec(source.output, answer.numpy()),),
+        batches=True, metric=recipe.metric, scored_output=source.output, labels=source.labels,
+    )
+
+
+def _spec(name: str, array: Array) -> TensorSpec:
+    return TensorSpec(name, datatype_of(array), (-1, *array.shape[1:]))

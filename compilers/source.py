@@ -1,0 +1,124 @@
+"""The recipe's source module: the networks by name, the data, and hints for training them."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from compilers.datasets import Data
+from model_repo.errors import BadInput, FareboxError, MissingExtra
+
+if TYPE_CHECKING:
+    import torch
+
+INSTALLED = ("torch", "sklearn", "onnx", "safetensors", "torch_pruning", "scipy")
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a source module defines.
+
+    MODELS: network name -> function that builds it, untrained, or with its weights if the recipe
+    trains for 0 epochs. data: the inputs in the order `forward` takes them, and class numbers.
+    OUTPUT: the name of what `forward` returns. LABELS: the names of the classes.
+    augment: `(inputs, generator) -> inputs`, a tuple of tensors, applied to each training batch.
+    """
+
+    path: Path
+    models: Mapping[str, Callable[[], torch.nn.Module]]
+    data: Callable[[], Data]
+    output: str = "output"
+    labels: tuple[str, ...] = ()
+    augment: Callable[[tuple[Any, ...], torch.Generator], tuple[Any, ...]] | None = None
+
+    def check_model(self, name: str, key: str) -> None:
+        """Raise BadInput, naming the recipe's `key`, unless there is such a network."""
+        if name not in self.models:
+            raise BadInput(
+                f"{key} is {name!r}, which {self.path} does not have: its MODELS are "
+                f"{', '.join(sorted(self.models)) or 'empty'}"
+            )
+
+    def build(self, name: str, seed: int) -> torch.nn.Module:
+        """A fresh network, its first weights drawn from `seed`; raises BadInput if it fails."""
+        import torch
+
+        self.check_model(name, "model")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            built = _call(self.models[name], f"MODELS[{name!r}] of {self.path}")
+        if not isinstance(built, torch.nn.Module):
+            raise BadInput(
+                f"MODELS[{name!r}] of {self.path} gives {type(built).__name__}: "
+                "return a torch.nn.Module"
+            )
+        return built
+
+    def read(self) -> Data:
+        """The data; raises BadInput if it is not `Data` or its arrays differ in length."""
+        data = _call(self.data, f"data() of {self.path}")
+        if not isinstance(data, Data) or not data.inputs:
+            raise BadInput(f"data() of {self.path} gives {type(data).__name__}: return a Data")
+        lengths = {name: len(array) for name, array in data.inputs.items()}
+        if data.labels is not None:
+            lengths["labels"] = len(data.labels)
+        if len(set(lengths.values())) > 1:
+            raise BadInput(f"data() of {self.path} has rows {lengths}: make them equally many")
+        return data
+
+
+def sha256_of_source(path: Path) -> str:
+    """The SHA-256 of a source module, which is not run; raises BadInput if it is missing."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise BadInput(
+            f"the source module {path} cannot be read ({error.strerror}): "
+            "name a Python file beside the recipe under source, module"
+        ) from error
+
+
+def load_source(path: Path) -> Source:
+    """Run the module at `path`; raises BadInput, or MissingExtra, if it cannot be used."""
+    module = _run(path)
+    for name, kind in (("MODELS", "a dict of network name to function"), ("data", "a function")):
+        if not hasattr(module, name):
+            raise BadInput(f"the source module {path} has no {name}: define it, {kind}")
+    return Source(
+        path, module.MODELS, module.data, getattr(module, "OUTPUT", "output"),
+        tuple(getattr(module, "LABELS", ())), getattr(module, "augment", None),
+    )
+
+
+def _run(path: Path) -> ModuleType:
+    name = f"farebox_source_{sha256_of_source(path)[:16]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise BadInput(f"the source module {path} is no Python file: give it the suffix .py")
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses and pickling look a class's module up by its name.
+    sys.modules[name] = module
+    _call(partial(spec.loader.exec_module, module), f"the source module {path}")
+    return module
+
+
+def _call(function: Callable[[], Any], what: str) -> Any:
+    """Call the user's code; whatever it raises becomes one sentence."""
+    try:
+        return function()
+    except FareboxError:
+        raise
+    except ModuleNotFoundError as error:
+        if error.name and error.name.partition(".")[0] in INSTALLED:
+            raise MissingExtra("compiling", error.name, "compile") from error
+        raise BadInput(f"{what} needs {error.name!r}: install it beside farebox") from error
+    except Exception as error:  # the module is the user's: it may raise anything
+        reason = " ".join(str(error).split())
+        raise BadInput(f"{what} raised {type(error).__name__}: {reason}") from error

@@ -1,0 +1,130 @@
+"""The steps from a recipe's source to one artifact, each named by all that goes into it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from compilers import export, forms, parity
+from compilers.cache import Cache
+from compilers.contracts import Form, Target
+from compilers.digests import code_sha256, digest, versions
+from compilers.forms import TorchModel
+from compilers.materials import Materials
+from compilers.plan import ChosenPass, Plan, PlannedVariant
+from compilers.training import train
+from model_repo.records import Artifact
+
+TRAINED_WITH = ("numpy", "safetensors", "torch")
+ARTIFACT = "artifact.json"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One computation: it reads its parent's finished folder and fills its own.
+
+    form: of the model it leaves. run: `(parent's folder, own folder, materials)`.
+    """
+
+    digest: str
+    form: Form
+    parent: Step | None
+    run: Callable[[Path, Path, Materials], None]
+
+
+def produce(step: Step, cache: Cache, materials: Materials) -> Path:
+    """The folder of a finished step, computing what is missing of it and of those before it."""
+    place = cache.find(step.digest)
+    if place is None:
+        parent = produce(step.parent, cache, materials) if step.parent else Path()
+        with cache.writing(step.digest) as folder:
+            step.run(parent, folder, materials)
+        place = cache.find(step.digest)
+        assert place, "a step that ran to its end has a folder"
+    return place
+
+
+def to_artifact(plan: Plan, variant: PlannedVariant) -> Step:
+    """The last step of a variant: source, passes, target; nothing is computed yet."""
+    step = _source_step(plan)
+    for chosen in variant.passes:
+        step = _pass_step(_in_form(step, chosen.module.FORM), chosen, plan.recipe.seed)
+    return _target_step(_in_form(step, variant.target.FORM), variant.target)
+
+
+def _source_step(plan: Plan) -> Step:
+    recipe = plan.recipe
+    name = digest(
+        "source", recipe.source, recipe.splits, recipe.seed, plan.source_sha256,
+        code_sha256("compilers.training"), versions([*TRAINED_WITH, *recipe.source.libraries]),
+    )
+    return Step(name, "torch", None, partial(_run_source, plan))
+
+
+def _run_source(plan: Plan, parent: Path, folder: Path, materials: Materials) -> None:
+    spec = plan.recipe.source
+    work = materials.work({})
+    module = materials.source.build(spec.model, materials.seed)
+    if spec.training.epochs:
+        accuracy = train(module, spec.training, work, spec.model)
+        work.notes["source.validation_accuracy"] = accuracy
+    forms.save(TorchModel(spec.model, module), work.notes, folder)
+
+
+def _pass_step(parent: Step, chosen: ChosenPass, seed: int) -> Step:
+    name = digest(
+        parent.digest, "pass", chosen.record, seed,
+        code_sha256(f"compilers.passes.{chosen.name}"), versions(chosen.module.LIBRARIES),
+    )
+    return Step(name, chosen.module.FORM, parent, partial(_run_pass, chosen))
+
+
+def _run_pass(chosen: ChosenPass, parent: Path, folder: Path, materials: Materials) -> None:
+    work = materials.work(forms.facts(parent).notes)
+    model = forms.load(parent, materials.source, materials.seed)
+    forms.save(chosen.module.apply(model, chosen.options, work), work.notes, folder)
+
+
+def _in_form(step: Step, form: Form) -> Step:
+    if step.form == form:
+        return step
+    libraries = versions(export.LIBRARIES)
+    name = digest(step.digest, "export", code_sha256("compilers.export"), libraries)
+    return Step(name, "onnx", step, _run_export)
+
+
+def _run_export(parent: Path, folder: Path, materials: Materials) -> None:
+    work = materials.work(forms.facts(parent).notes)
+    work.say("exporting to ONNX")
+    model: Any = forms.load(parent, materials.source, materials.seed)
+    graph = export.to_onnx(model, work)
+    parity.check(parity.runner(model), parity.runner(graph), materials)
+    forms.save(graph, work.notes, folder)
+
+
+def _target_step(parent: Step, target: Target) -> Step:
+    name = digest(
+        parent.digest, "target", target.TARGET, code_sha256(f"compilers.targets.{target.TARGET}"),
+        versions(target.LIBRARIES),
+    )
+    return Step(name, target.FORM, parent, partial(_run_target, target))
+
+
+def _run_target(target: Target, parent: Path, folder: Path, materials: Materials) -> None:
+    materials.say(f"lowering for {target.TARGET}")
+    notes = forms.facts(parent).notes
+    model = forms.load(parent, materials.source, materials.seed)
+    artifact = target.lower(model, folder)
+    parity.check_artifact(model, folder / artifact.path, artifact.format, materials)
+    (folder / forms.FACTS).write_bytes(msgspec.json.encode(forms.Facts(notes)))
+    (folder / ARTIFACT).write_bytes(msgspec.json.encode(artifact))
+
+
+def read_artifact(folder: Path) -> Artifact:
+    """The record of the artifact in the folder of a variant's last step."""
+    return msgspec.json.decode((folder / ARTIFACT).read_bytes(), type=Artifact)
