@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
-from gateway.backends.inprocess import InProcess, Result, Work
+from gateway.backends.inprocess import InProcess, Result, Work, run
 from gateway.core.batching import Pending
 from gateway.core.pool import Batch
 from gateway.core.request import Facts
-from gateway.core.scheduler import Scheduler, Start
+from gateway.core.scheduler import Scheduler, Shed, Start
 from gateway.core.stacking import Feed
 from model_repo.runtime import Session
 from model_repo.tensors import Array
@@ -36,9 +36,10 @@ class Waiting(Struct, frozen=True):
 class Batcher:
     """Ticks once for all requests read in one turn of the loop, so that they can share a batch."""
 
-    def __init__(self, scheduler: Scheduler, backend: InProcess) -> None:
+    def __init__(self, scheduler: Scheduler, backend: InProcess, inline_s: float) -> None:
         self._scheduler = scheduler
         self._backend = backend
+        self._inline_s = inline_s
         self._loop = asyncio.get_running_loop()
         self._is_due = False
         self._sessions: dict[str, Session] = {}
@@ -65,26 +66,44 @@ class Batcher:
 
     def _tick(self) -> None:
         self._is_due = False
-        for action in self._scheduler.tick(time.monotonic()):
-            if isinstance(action, Start):
-                self._start(action.batch)
-            else:
-                _fail(action.pending, action.error)
+        while self._carry_out(self._scheduler.tick(time.monotonic())):
+            pass
 
-    def _start(self, batch: Batch) -> None:
-        work = Work(
+    def _carry_out(self, actions: Sequence[Start | Shed]) -> bool:
+        """Whether a batch ended meanwhile, so that the scheduler has more to say."""
+        has_ended = False
+        for action in actions:
+            if isinstance(action, Shed):
+                _fail(action.pending, action.error)
+            elif action.batch.expected_end_s - action.batch.started_s <= self._inline_s:
+                # Waking a thread takes about 100 us of CPU: more than such a batch does.
+                self._resolve(action.batch, run(self._work(action.batch)))
+                has_ended = True
+            else:
+                self._backend.submit(self._work(action.batch), self._done(action.batch))
+        return has_ended
+
+    def _work(self, batch: Batch) -> Work:
+        return Work(
             self._sessions[batch.replica.id],
             [pending.payload.feed for pending in batch.pendings],
             [pending.items for pending in batch.pendings],
             batch.lane.largest,
         )
 
+    def _done(self, batch: Batch) -> Callable[[Result], None]:
         def done(result: Result) -> None:
             self._loop.call_soon_threadsafe(self._ended, batch, result)
 
-        self._backend.submit(work, done)
+        return done
 
     def _ended(self, batch: Batch, result: Result) -> None:
+        self._resolve(batch, result)
+        if len(self._sessions) > len(self._wanted):
+            self._close_unused()
+        self._tick()
+
+    def _resolve(self, batch: Batch, result: Result) -> None:
         answers = self._scheduler.done(batch, time.monotonic(), result.device_ns)
         for answer, outcome in zip(answers, result.outcomes, strict=True):
             future = answer.pending.payload.future
@@ -94,9 +113,6 @@ class Batcher:
                 future.set_exception(outcome)
             else:
                 future.set_result(Served(outcome, answer.facts, result.wall_s))
-        if len(self._sessions) > len(self._wanted):
-            self._close_unused()
-        self._tick()
 
 
 def _fail(pending: Pending, error: Exception) -> None:

@@ -68,7 +68,9 @@ class Server:
         admission = Admission(self.settings.max_in_flight)
         scheduler = Scheduler(ledger, admission, self.settings.margin_s, self.settings.report_only)
         backend = InProcess(self._cores)
-        self.plane = DataPlane(self.settings, scheduler, Batcher(scheduler, backend))
+        self.plane = DataPlane(
+            self.settings, scheduler, Batcher(scheduler, backend, self.settings.inline_s)
+        )
         await self._load()
         self._watch_signals()
         page = Page(self.plane, version("farebox"), self._price.instance)

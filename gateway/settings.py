@@ -29,8 +29,10 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     on_infeasible: when no variant meets the SLO, `reject` or answer as well as can be.
     report_only: the reference serves everyone; what routing would have cost is metered beside it.
     allow_estimated: let profiles that were not measured on real hardware take part in routing.
-    max_in_flight: requests queued or running at once. patience_s: by when a request without a
-    deadline is due, for the order of the queue only. poll_s: how often the repository is looked at.
+    inline_s: a batch expected to take no longer runs on the event loop itself, since waking a
+    thread would cost more. max_in_flight: requests queued or running at once. patience_s: by when
+    a request without a deadline is due, for the order of the queue only. poll_s: how often the
+    repository is looked at.
     drain_s: how long requests in flight may take after SIGTERM. memory_cap_bytes: of loaded
     variants, cheapest first after the reference; 0 is no cap.
     """
@@ -49,6 +51,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     slo_percentile: Annotated[float, Meta(ge=0.5, le=0.99)] = 0.99
     margin_s: Annotated[float, Meta(ge=0)] = 0.0002
     patience_s: Positive = 1.0
+    inline_s: Annotated[float, Meta(ge=0, le=0.001)] = 0.0001
     max_in_flight: Annotated[int, Meta(ge=1)] = 1024
     max_body_bytes: Annotated[int, Meta(ge=1)] = 128 * 2**20
     memory_cap_bytes: Annotated[int, Meta(ge=0)] = 0
