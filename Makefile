@@ -1,0 +1,61 @@
+# farebox: each target sets itself up; `make demo` and `make test` work from a clean clone.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+  command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+HTTP_PORT ?= 8000
+GRPC_PORT ?= 8001
+METRICS_PORT ?= 8002
+FAREBOX_REPOSITORY ?= model_repo/models
+PYTEST_ARGS ?=
+
+.PHONY: help install demo test check bench bench-savings build clean
+
+help:  ## Show what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(VENV)/made:
+	@[ -n "$(PYTHON)" ] || { echo "farebox needs Python 3.11 or newer, and none is on the PATH"; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) >/dev/null 2>&1 \
+	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	    && apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null \
+	    && $(PYTHON) -m venv --clear $(VENV); } \
+	  || { echo "could not make a virtual environment: sudo apt-get install python3-venv"; exit 1; }
+	@touch $@
+
+$(VENV)/with-%: pyproject.toml constraints.txt | $(VENV)/made
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[$*]'
+	@touch $@
+
+install: $(VENV)/with-dev  ## Make .venv with everything a developer needs
+
+demo: $(VENV)/with-compile  ## Compile the digits example, serve it, and say what to try
+	@$(BIN)/farebox compile digits --repository $(FAREBOX_REPOSITORY)
+	@exec $(BIN)/farebox serve --welcome --repository $(FAREBOX_REPOSITORY) \
+	  --http-port $(HTTP_PORT) --grpc-port $(GRPC_PORT) --metrics-port $(METRICS_PORT)
+
+test: $(VENV)/with-dev  ## Run every test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/with-dev  ## Lint, types, and the rules of who may import whom
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/with-dev  ## Routing time, throughput and server CPU, against bare servers in one run
+	$(BIN)/python tests/bench/bench_gateway.py
+
+bench-savings: $(VENV)/with-dev  ## Dollars per million under load, against always serving the reference
+	$(BIN)/farebox compile digits --repository $(FAREBOX_REPOSITORY)
+	$(BIN)/python tests/bench/bench_savings.py --repository $(FAREBOX_REPOSITORY)
+
+build: $(VENV)/with-dev  ## Build the wheel and the source package into dist/
+	$(BIN)/python -m build
+
+clean:  ## Remove .venv, caches and built packages; the model repository stays
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,159 @@
+"""Send one request to a running gateway and print its answer."""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import urllib.error
+import urllib.parse
+import urllib.request
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from gateway.oip import json_client, json_data
+from model_repo.errors import BadInput, FareboxError
+from model_repo.files import read_text
+from model_repo.tensors import Array
+
+_TIMEOUT_S = 60
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument(
+        "--input",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="FILE.npz with one array per input, or FILE.json: an OIP request, or {name: values}",
+    )
+    parser.add_argument("--slo-latency-ms", type=float, metavar="X")
+    parser.add_argument("--slo-min-accuracy", type=float, metavar="X", help="from 0 to 1")
+    parser.add_argument("--slo-max-cost-usd", type=float, metavar="X", help="for this request")
+    parser.add_argument("--variant", metavar="V", help="pin a variant instead of routing")
+    parser.add_argument("--explain", action="store_true", help="show every candidate's forecast")
+    parser.add_argument("--url", default="http://127.0.0.1:8000", metavar="U")
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    url = f"{args.url.rstrip('/')}/v2/models/{urllib.parse.quote(args.model, safe='')}"
+    inputs = _read(args.input, url)
+    wishes = {
+        name: getattr(args, name)
+        for name in ("slo_latency_ms", "slo_min_accuracy", "slo_max_cost_usd", "variant")
+        if getattr(args, name) is not None
+    }
+    if args.explain:
+        wishes["explain"] = True
+    length, body = json_client.encode(inputs, wishes)
+    headers, answer = _call(f"{url}/infer", body, {"Inference-Header-Content-Length": str(length)})
+    json_length = headers.get("Inference-Header-Content-Length")
+    document, outputs = json_client.decode(int(json_length) if json_length else None, answer)
+    print(_as_json(document, outputs) if args.json else _as_text(document, outputs))
+    return 0
+
+
+def _read(path: Path, url: str) -> dict[str, Array]:
+    if path.suffix == ".npz":
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return {name: file[name] for name in file.files}
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise BadInput(f"the input {path} is no readable .npz file: {error}") from error
+    text = read_text(path, "the input")
+    try:
+        document = msgspec.json.decode(text, type=dict)
+    except msgspec.MsgspecError as error:
+        raise BadInput(f"the input {path} is no JSON object: {error}") from error
+    tensors = document.get("inputs")
+    if not isinstance(tensors, list):
+        tensors = _named(document, url)
+    try:
+        return {t["name"]: _tensor(t) for t in tensors}
+    except (KeyError, TypeError) as error:
+        raise BadInput(f"the input {path}: a tensor lacks {error}") from error
+
+
+def _named(document: dict[str, Any], url: str) -> list[dict[str, Any]]:
+    """`{name: nested values}` as tensors, with the datatypes the model declares."""
+    known = msgspec.json.decode(_call(url, None, {})[1], type=dict)
+    datatypes = {spec["name"]: spec["datatype"] for spec in known["inputs"]}
+    for name in document:
+        if name not in datatypes:
+            raise BadInput(f"the input {name!r} is unknown: give {', '.join(datatypes)}")
+    return [
+        {"name": name, "datatype": datatypes[name], "data": values, "shape": _shape(values)}
+        for name, values in document.items()
+    ]
+
+
+def _shape(values: Any) -> list[int]:
+    shape = []
+    while isinstance(values, list):
+        shape.append(len(values))
+        values = values[0] if values else None
+    return shape
+
+
+def _tensor(tensor: dict[str, Any]) -> Array:
+    return json_data.read(
+        msgspec.json.encode(tensor["data"]), tensor["datatype"], tensor["shape"], tensor["name"]
+    )
+
+
+def _call(url: str, body: bytes | None, headers: dict[str, str]) -> tuple[Any, bytes]:
+    try:
+        request = urllib.request.Request(url, body, headers)
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
+            return answer.headers, answer.read()
+    except urllib.error.HTTPError as error:
+        kind = BadInput if error.code < 500 else FareboxError
+        raise kind(f"the server answered {error.code}: {_reason(error.read())}") from error
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        raise FareboxError(f"no answer from {url}: {reason}; is farebox serve running?") from error
+
+
+def _reason(body: bytes) -> str:
+    try:
+        return str(msgspec.json.decode(body)["error"])
+    except (msgspec.MsgspecError, KeyError, TypeError):
+        return body[:200].decode(errors="replace")
+
+
+def _as_json(document: dict[str, Any], outputs: dict[str, Array]) -> str:
+    for tensor in document["outputs"]:
+        tensor.pop("parameters", None)
+        array = outputs[tensor["name"]]
+        wide = (
+            array.astype(np.float32)
+            if array.dtype.itemsize == 2 and array.dtype.kind in "fV"
+            else array
+        )
+        tensor["data"] = [
+            e.decode(errors="replace") if isinstance(e, bytes) else e for e in wide.ravel().tolist()
+        ]
+    explain = document.get("parameters", {}).get("explain")
+    if explain:
+        document["parameters"]["explain"] = msgspec.json.decode(explain)
+    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+
+
+def _as_text(document: dict[str, Any], outputs: dict[str, Array]) -> str:
+    facts = document.get("parameters", {})
+    lines = [f"{document['model_name']}/{document['model_version']}"]
+    lines += [f"  {name}: {value}" for name, value in facts.items() if name != "explain"]
+    with np.printoptions(precision=4, suppress=True, threshold=40):
+        lines += [
+            f"  {name} {list(array.shape)}: {' '.join(str(array).split())}"
+            for name, array in outputs.items()
+        ]
+    if "explain" in facts:
+        pretty = msgspec.json.format(facts["explain"], indent=2)
+        lines += ["  explain:", *(f"    {line}" for line in pretty.splitlines())]
+    return "\n".join(lines)
