@@ -11,7 +11,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("gateway", "model_repo", "compilers", "policies")
 FILES = sorted(
-    path for package in PACKAGES for path in (ROOT / package).rglob("*.py")
+    path
+    for package in PACKAGES
+    for path in (ROOT / package).rglob("*.py")
     if "models" not in path.relative_to(ROOT).parts[1:2]
 )
 LONGEST_FILE, MEDIAN_FILE, FUNCTION_P90 = 250, 100, 25

@@ -35,14 +35,28 @@ def http(path: str, port: int) -> None:
         tensor = document["inputs"][0]
         array = np.array(tensor["data"], np.float32).reshape(tensor["shape"])
         (answer,) = session.run(None, {tensor["name"]: array})
-        outputs = [{"name": "y", "datatype": "FP32", "shape": list(answer.shape),
-                    "data": answer.ravel().tolist()}]
+        outputs = [
+            {
+                "name": "y",
+                "datatype": "FP32",
+                "shape": list(answer.shape),
+                "data": answer.ravel().tolist(),
+            }
+        ]
         body = msgspec.json.encode({"model_name": "mlp", "model_version": "1", "outputs": outputs})
         return Response(body, media_type="application/json")
 
     app = Starlette(routes=[Route("/v2/models/{model}/infer", infer, methods=["POST"])])
-    uvicorn.run(app, port=port, loop="uvloop", http="httptools", access_log=False,
-                log_level="warning", lifespan="off", ws="none")
+    uvicorn.run(
+        app,
+        port=port,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        log_level="warning",
+        lifespan="off",
+        ws="none",
+    )
 
 
 def grpc_server(path: str, port: int) -> None:

@@ -70,7 +70,10 @@ async def measure(work: Path, seconds: float, rounds: int) -> dict[str, list[Loa
             print(f"round {turn + 1} of {rounds}", file=sys.stderr)
             found["bare http"].append(await load.http(ports[0], bare_http.pid, request, seconds))
             found["http"].append(await load.http(ports[2], ours.pid, request, seconds))
-            for name, port, pid in (("bare grpc", ports[1], bare_grpc.pid), ("grpc", ports[3], ours.pid)):
+            for name, port, pid in (
+                ("bare grpc", ports[1], bare_grpc.pid),
+                ("grpc", ports[3], ours.pid),
+            ):
                 found[name].append(
                     await load.grpc_unary(port, pid, METHOD, grpc_message(), seconds)
                 )
@@ -81,16 +84,20 @@ def row(name: str, loads: list[Load]) -> str:
     latencies = np.concatenate([each.latencies_s for each in loads]) * 1e3
     rate = statistics.median(each.per_second for each in loads)
     cpu = statistics.median(each.cpu_us for each in loads)
-    return (f"{name:<12} {rate:>10,.0f} {cpu:>14.0f} {np.percentile(latencies, 50):>9.2f} "
-            f"{np.percentile(latencies, 99):>9.2f}")
+    return (
+        f"{name:<12} {rate:>10,.0f} {cpu:>14.0f} {np.percentile(latencies, 50):>9.2f} "
+        f"{np.percentile(latencies, 99):>9.2f}"
+    )
 
 
 def verdict(name: str, ours: list[Load], bare: list[Load], target: float) -> str:
     ratios = [a.cpu_us / b.cpu_us for a, b in zip(ours, bare, strict=True)]
     ratio = statistics.median(ratios)
     word = "met" if ratio <= target else "MISSED"
-    return (f"{name}: server CPU per request {ratio:.2f}x the bare one "
-            f"({min(ratios):.2f} to {max(ratios):.2f}; target at most {target}x: {word})")
+    return (
+        f"{name}: server CPU per request {ratio:.2f}x the bare one "
+        f"({min(ratios):.2f} to {max(ratios):.2f}; target at most {target}x: {word})"
+    )
 
 
 def main() -> None:
@@ -103,9 +110,18 @@ def main() -> None:
         work = Path(folder)
         mlp.write(work / "mlp.onnx")
         subprocess.run(
-            [sys.executable, "-m", "model_repo.cli", "import", str(work / "mlp.onnx"),
-             "--repository", str(work / "models")],
-            check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            [
+                sys.executable,
+                "-m",
+                "model_repo.cli",
+                "import",
+                str(work / "mlp.onnx"),
+                "--repository",
+                str(work / "models"),
+            ],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         print(f"bare ONNX Runtime call, batch 1: {bare_call_us(work / 'mlp.onnx'):.1f} us")
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -26,13 +26,15 @@ def lane(index: int) -> Lane:
     key = VariantKey("m", "1", f"cpu-{index}")
     device = 1e-4 * (1 + index)
     points = tuple(
-        LatencyPoint(b, device * b**0.8, device * b**0.8 * 1.2, device * b**0.8 * 1.4,
-                     device * b**0.8, 100)
+        LatencyPoint(
+            b, device * b**0.8, device * b**0.8 * 1.2, device * b**0.8 * 1.4, device * b**0.8, 100
+        )
         for b in (1, 2, 4, 8, 16, 32)
     )
     low = 0.5 + index / 200
-    profile = Profile(low + 0.01, low, low + 0.02, 600, points, 0.1, 10**6, "bench", "measured",
-                      datetime.now(UTC))
+    profile = Profile(
+        low + 0.01, low, low + 0.02, 600, points, 0.1, 10**6, "bench", "measured", datetime.now(UTC)
+    )
     variant = Variant(key, "variant", "cpu", Artifact("a", "null", "0", 1), profile)
     replica = Replica(key.variant, key, "", "ready", 0, 2)
     return Lane(Offer(variant, curve(profile, 0.99, True), 1e-5), [replica])
@@ -66,8 +68,10 @@ def main() -> None:
         times = run(is_busy)
         p50, p99 = np.percentile(times, [50, 99])
         word = "met" if p99 <= TARGET_US else "MISSED"
-        print(f"route decision, {VARIANTS} variants, {name} pool: p50 {p50:.1f} us, "
-              f"p99 {p99:.1f} us (target p99 at most {TARGET_US:.0f} us: {word})")
+        print(
+            f"route decision, {VARIANTS} variants, {name} pool: p50 {p50:.1f} us, "
+            f"p99 {p99:.1f} us (target p99 at most {TARGET_US:.0f} us: {word})"
+        )
 
 
 if __name__ == "__main__":

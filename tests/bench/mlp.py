@@ -23,14 +23,19 @@ def write(path: Path) -> None:
             numpy_helper.from_array(np.zeros(columns, np.float32), f"b{i}"),
         ]
         out = "y" if i == len(SIZES) - 2 else f"h{i}"
-        nodes.append(helper.make_node("Gemm", [last, f"w{i}", f"b{i}"], [out if out == "y" else f"g{i}"]))
+        nodes.append(
+            helper.make_node("Gemm", [last, f"w{i}", f"b{i}"], [out if out == "y" else f"g{i}"])
+        )
         if out != "y":
             nodes.append(helper.make_node("Relu", [f"g{i}"], [out]))
         last = out
     graph = helper.make_graph(
-        nodes, NAME,
+        nodes,
+        NAME,
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", SIZES[0]])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", SIZES[-1]])],
         weights,
     )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path
+    )

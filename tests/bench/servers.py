@@ -52,6 +52,17 @@ def bare(kind: str, model: Path, port: int) -> list[str]:
 def gateway(repository: Path, http: int, grpc: int, *more: str) -> list[str]:
     """The command of the gateway."""
     return [
-        sys.executable, "-m", "model_repo.cli", "serve", "--repository", str(repository),
-        "--http-port", str(http), "--grpc-port", str(grpc), "--metrics-port", "0", *more,
+        sys.executable,
+        "-m",
+        "model_repo.cli",
+        "serve",
+        "--repository",
+        str(repository),
+        "--http-port",
+        str(http),
+        "--grpc-port",
+        str(grpc),
+        "--metrics-port",
+        "0",
+        *more,
     ]
