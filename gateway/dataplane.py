@@ -40,7 +40,6 @@ class DataPlane:
         self._loop = asyncio.get_running_loop()
         # Policies that need chance get a number with each request; which one matters to nobody.
         self._draw = random.Random().random
-        self._overhead = Overhead(scheduler.overhead_s)
 
     def adopt(self, loaded: Loaded) -> None:
         """Route over a new catalog; requests in flight finish on the one they began with."""
@@ -147,7 +146,7 @@ class DataPlane:
     def _observe(self, request: InferRequest, served: Served) -> None:
         took = time.monotonic() - request.received_s
         facts = served.facts
-        self.scheduler.overhead_s = self._overhead.observe(took - facts.queue_s - served.wall_s)
+        self.scheduler.overhead.observe(took - facts.queue_s - served.wall_s)
         self.scheduler.tally.served(
             facts.key, facts.target, request.tenant, facts.queue_s, took, facts.forecast_latency_s
         )
@@ -163,22 +162,6 @@ class DataPlane:
         is_gone = isinstance(error, asyncio.CancelledError)
         word = "cancelled" if is_gone else outcome(error)
         self.scheduler.tally.requests[model, version, "", "", request.tenant, word] += 1
-
-
-class Overhead:
-    """The gateway's own part of a request's latency: mean plus four mean deviations.
-
-    The estimator of RFC 6298 (Jacobson), with its gains of 1/8 and 1/4.
-    """
-
-    def __init__(self, start_s: float) -> None:
-        self._mean, self._deviation = start_s, 0.0
-
-    def observe(self, seconds: float) -> float:
-        """Take in one request's overhead; returns the estimate."""
-        self._deviation += (abs(seconds - self._mean) - self._deviation) / 4
-        self._mean += (seconds - self._mean) / 8
-        return self._mean + 4 * self._deviation
 
 
 def _response(

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from gateway.core import forecast
 from gateway.core.batching import Lane, Pending
+from gateway.core.overhead import Overhead
 from gateway.core.pool import Pool
 from gateway.core.refusal import Refusal, refusals, sentence
 from model_repo.errors import FareboxError, Infeasible, Unavailable
@@ -55,36 +56,36 @@ class Refused(Struct, frozen=True):
 
 
 def route(
-    desk: Desk, pending: Pending, pool: Pool, kept_back_s: float, now_s: float, draw: float
+    desk: Desk, pending: Pending, pool: Pool, overhead: Overhead, now_s: float, draw: float
 ) -> Route | Refused:
-    """Let the policy choose among the routable variants.
-
-    kept_back_s: the gateway's own overhead and the margin, taken off every latency bound.
-    """
+    """Let the policy choose among the routable variants."""
     slo = pending.slo
-    left = slack(slo, pending, kept_back_s, now_s)
+    left = slack(slo, pending, overhead.kept_back_s, now_s)
     found = forecast.candidates(desk.routable, pending.items, pool.waits(desk.routable, now_s))
     ask = Ask(slo, left, pending.tenant, now_s, draw, desk.state)
     chosen = desk.policy.choose(found, ask)
     if chosen is not None:
         return Route(_lane(desk.routable, chosen), chosen, desk.policy.name, True, found, left)
     if not desk.policy.is_best_effort or not found:
-        full = slack(slo, pending, kept_back_s, pending.arrived_s)
+        full = slack(slo, pending, overhead.least_kept_back_s, pending.arrived_s)
         return _nothing_fits(desk, pending, found, ask, full)
     chosen = best_effort(found, slo)
     return Route(_lane(desk.routable, chosen), chosen, "best_effort", False, found, left)
 
 
-def pin(lane: Lane, pending: Pending, pool: Pool, kept_back_s: float, now_s: float) -> Route:
+def pin(lane: Lane, pending: Pending, pool: Pool, overhead: Overhead, now_s: float) -> Route:
     """The route to a variant the caller named, whatever the SLO says of it."""
-    left = slack(pending.slo, pending, kept_back_s, now_s)
+    left = slack(pending.slo, pending, overhead.kept_back_s, now_s)
     found = forecast.candidates([lane], pending.items, pool.waits([lane], now_s))
     met = not refusals(found, pending.slo, left)
     return Route(lane, found[0], "pin", met, found, left)
 
 
 def slack(slo: SLO, pending: Pending, kept_back_s: float, now_s: float) -> float:
-    """Seconds left for queue and service; infinite without a latency bound or a deadline."""
+    """Seconds left for queue and service; infinite without a latency bound or a deadline.
+
+    kept_back_s: the gateway's own overhead and the margin, taken off every latency bound.
+    """
     due = pending.deadline_s
     if slo.latency_s is not None:
         due = min(due, pending.arrived_s + slo.latency_s)

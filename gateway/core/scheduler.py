@@ -15,6 +15,7 @@ from gateway.core.admission import Admission
 from gateway.core.batching import Lane, Pending
 from gateway.core.catalog import Entry, Offer
 from gateway.core.ledger import AccountKey, Ledger, Times, split
+from gateway.core.overhead import Overhead
 from gateway.core.pool import Batch, Pool
 from gateway.core.replica import Replica, pick
 from gateway.core.request import Facts
@@ -47,8 +48,8 @@ class Answer(Struct, frozen=True):
 class Scheduler:
     """Routes and queues requests over one pool of devices.
 
-    margin_s is kept back from every latency bound, besides `overhead_s`, the gateway's own
-    overhead, which its shell estimates live.
+    margin_s is kept back from every latency bound, besides the gateway's own overhead, which its
+    shell observes.
     """
 
     def __init__(
@@ -57,8 +58,7 @@ class Scheduler:
         self.ledger, self.admission, self.report_only = ledger, admission, report_only
         self.pool = Pool(ledger.devices)
         self.tally = Tally()
-        self.margin_s = margin_s
-        self.overhead_s = 0.0005
+        self.overhead = Overhead(margin_s)
         self._desks: dict[tuple[str, str], Desk] = {}
         self._lanes: dict[tuple[VariantKey, str], Lane] = {}
         self._batches = 0
@@ -76,7 +76,9 @@ class Scheduler:
         """
         lanes = {}
         for offer in (offer for entry in entries for offer in entry.offers):
-            lane = self._lanes.get(_identity(offer)) or Lane(offer, replicas[offer.key])
+            lane = self._lanes.get(_identity(offer))
+            if lane is None:  # an empty lane is false, but it may have batches that run
+                lane = Lane(offer, replicas[offer.key])
             lane.reprice(offer)
             lanes[_identity(offer)] = lane
         self._lanes = lanes
@@ -100,13 +102,12 @@ class Scheduler:
         """
         self.admission.check()
         desk = self._desks[entry.model.name, entry.model.version]
-        kept_back = self.overhead_s + self.margin_s
         chosen: Route | Refused
         if variant:
             lane = self._lanes[_identity(entry.offer(variant))]
-            chosen = routing.pin(lane, pending, self.pool, kept_back, now_s)
+            chosen = routing.pin(lane, pending, self.pool, self.overhead, now_s)
         else:
-            chosen = routing.route(desk, pending, self.pool, kept_back, now_s, draw)
+            chosen = routing.route(desk, pending, self.pool, self.overhead, now_s, draw)
         if isinstance(chosen, Refused):
             self.tally.refused(pending.slo, chosen.reasons)
             raise chosen.error
@@ -122,19 +123,25 @@ class Scheduler:
         actions: list[Start | Shed] = []
         busy = self.pool.busy
         for lane in list(busy.values()):
-            for pending in lane.drop_late(now_s):
-                self.admission.leave()
-                self.tally.missed(pending.slo)
-                message = "the deadline would pass before an answer: dropped before it ran"
-                actions.append(Shed(pending, Expired(message)))
-            if not len(lane):
-                del busy[id(lane)]
+            actions += self._shed_late(lane, now_s)
         while busy and self.pool.has_room():
             ready = [x for x in busy.values() if any(map(Replica.has_room, x.replicas))]
             if not ready:
                 break
-            actions.append(Start(self._start(min(ready, key=Lane.latest_start_s), now_s)))
+            lane = min(ready, key=Lane.latest_start_s)
+            actions.append(Start(self._start(lane, now_s)))
+            actions += self._shed_late(lane, now_s)  # whoever stood behind that batch
         return actions
+
+    def _shed_late(self, lane: Lane, now_s: float) -> list[Shed]:
+        late = lane.drop_late(now_s)
+        for pending in late:
+            self.admission.leave()
+            self.tally.missed(pending.slo)
+        if not len(lane):
+            self.pool.busy.pop(id(lane), None)
+        message = "the deadline would pass before an answer: dropped before it ran"
+        return [Shed(pending, Expired(message)) for pending in late]
 
     def _start(self, lane: Lane, now_s: float) -> Batch:
         replica = pick(lane.replicas)
@@ -180,13 +187,15 @@ class Scheduler:
         )
         cost = self.ledger.usd(share_ns)
         took = now_s - pending.arrived_s
-        is_met = self.tally.met(pending.slo, took, lane.accuracy_low, cost)
+        is_met = not pending.is_given_up and self.tally.met(
+            pending.slo, took, lane.accuracy_low, cost
+        )
         return Facts(
             key,
             target,
             cost,
             lane.accuracy_low,
-            chosen.latency_s + self.overhead_s,
+            chosen.latency_s + self.overhead.estimate_s,
             is_met,
             batch.items,
             batch.started_s - pending.arrived_s,
@@ -198,6 +207,7 @@ class Scheduler:
         What already runs is charged to its caller when its batch ends.
         """
         lane = pending.queue
+        pending.is_given_up = True
         if is_late:
             self.tally.missed(pending.slo)
         if lane is not None:

@@ -12,6 +12,7 @@ from gateway.core import routing
 from gateway.core.batching import Lane, Pending
 from gateway.core.catalog import Offer
 from gateway.core.curve import curve
+from gateway.core.overhead import Overhead
 from gateway.core.pool import Batch, Pool
 from gateway.core.replica import Replica
 from gateway.core.routing import Desk, Policy
@@ -48,6 +49,7 @@ def pending(index: int, draw: np.random.Generator) -> Pending:
 def run(is_busy: bool) -> list[float]:
     lanes = tuple(lane(i) for i in range(VARIANTS))
     desk = Desk(lanes, lanes, lanes[-1], Policy("cheapest", cheapest.choose), {})
+    overhead = Overhead(0.0002)
     pool, draw, times = Pool(2), np.random.default_rng(0), []
     if is_busy:
         for i in range(2):
@@ -57,7 +59,7 @@ def run(is_busy: bool) -> list[float]:
     for index in range(DECISIONS):
         asked = pending(index, draw)
         start = time.perf_counter()
-        routing.route(desk, asked, pool, 0.0005, 0.0, 0.5)
+        routing.route(desk, asked, pool, overhead, 0.0, 0.5)
         times.append((time.perf_counter() - start) * 1e6)
     return times
 
