@@ -78,7 +78,7 @@ class DataPlane:
         entry = self.catalog.find(request.model, request.version)
         items = signature.rows(entry.model, request)
         if signature.is_empty(request, items):
-            return _response(entry, request, signature.empty_outputs(entry.model), {})
+            return _response(entry, request, signature.empty_outputs(entry.model, items), {})
         pending = self._pending(entry, request, items)
         now = time.monotonic()
         route = self.scheduler.arrive(entry, pending, request.variant, now, self._draw())

@@ -19,7 +19,7 @@ class Pending(Struct, eq=False):
 
     items: rows. merge_key: only requests with equal keys share a batch; None shares with nobody.
     deadline_s: past it the answer is worthless. due_s: the deadline, or sooner the bound of
-    patience, for the order only. payload: the shell's own.
+    patience, for the order only. payload: the shell's own. is_given_up: nobody waits for it.
     """
 
     sequence: int
@@ -34,6 +34,7 @@ class Pending(Struct, eq=False):
     chosen: Candidate | None = None
     routed: Offer | None = None
     queue: Lane | None = None
+    is_given_up: bool = False
 
 
 class Lane:

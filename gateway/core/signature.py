@@ -66,13 +66,16 @@ def is_empty(request: InferRequest, count: int) -> bool:
     return count == 0 or any(array.size == 0 for array in request.inputs.values())
 
 
-def empty_outputs(model: Model) -> dict[str, Array]:
-    """The outputs of a request with no rows; raises BadInput when their shape is not known."""
-    return {spec.name: _empty(spec, model) for spec in model.outputs}
+def empty_outputs(model: Model, count: int) -> dict[str, Array]:
+    """The outputs of a request with no rows; raises BadInput when their shape is not known.
+
+    That is so as well where there are `count` rows of nothing.
+    """
+    return {spec.name: _empty(spec, model, count) for spec in model.outputs}
 
 
-def _empty(spec: TensorSpec, model: Model) -> Array:
-    if not model.batches or -1 in spec.shape[1:]:
+def _empty(spec: TensorSpec, model: Model, count: int) -> Array:
+    if count or not model.batches or -1 in spec.shape[1:]:
         raise BadInput(
             f"an empty input cannot be run, and the shape of {spec.name!r} depends on it: "
             "send at least one row"

@@ -11,12 +11,12 @@ import numpy as np
 from msgspec import Raw, Struct
 
 from gateway.core.request import InferRequest, InferResponse, OutputAsk
-from gateway.oip import json_data, slo
+from gateway.oip import json_data, limits, slo
 from model_repo.errors import BadInput
 from model_repo.tensors import Array, datatype_of, from_bytes, to_bytes
 
 JSON_LENGTH = "inference-header-content-length"
-_RESERVED = "triton_"
+_MAX_DIGITS = 19
 
 
 class WireInput(Struct):
@@ -59,6 +59,8 @@ def decode(
         wire = _DECODER.decode(text)
     except msgspec.ValidationError as error:
         raise BadInput(f"the request does not fit the protocol: {error}") from error
+    except (RecursionError, UnicodeDecodeError) as error:
+        raise BadInput(f"the request is not valid JSON: {error}") from error
     except msgspec.DecodeError:
         # NaN and Infinity are accepted on the wire but not by the strict decoder.
         lenient = json_data.loads_with_nan(text)
@@ -67,6 +69,8 @@ def decode(
     for index, tensor in enumerate(wire.inputs):
         if tensor.name in inputs:
             raise BadInput(f"the input {tensor.name!r} is given twice")
+        limits.check_shape(tensor.shape, tensor.name)
+        limits.check_offered(tensor.parameters, tensor.name)
         size = tensor.parameters.get("binary_data_size") if tensor.parameters else None
         if size is not None:
             inputs[tensor.name], at = _binary_tensor(tensor, size, binary, at)
@@ -86,9 +90,10 @@ def _split(headers: Mapping[str, str], body: bytes) -> tuple[bytes, memoryview]:
     length = headers.get(JSON_LENGTH)
     if length is None:
         return body, memoryview(b"")
-    if not (length.isascii() and length.isdigit()) or int(length) > len(body):
+    is_whole = length.isascii() and length.isdigit() and len(length) <= _MAX_DIGITS
+    if not is_whole or int(length) > len(body):
         raise BadInput(
-            f"Inference-Header-Content-Length is {length!r}: give the length of the JSON, "
+            f"Inference-Header-Content-Length is {length[:32]!r}: give the length of the JSON, "
             f"0 to {len(body)}"
         )
     return body[: int(length)], memoryview(body)[int(length) :]
@@ -102,8 +107,10 @@ def _from_lenient(document: Any) -> WireRequest:
         for each in document["inputs"]
     ]
     try:
-        return msgspec.convert({**document, "inputs": bare}, WireRequest)
-    except msgspec.ValidationError as error:
+        wire = msgspec.convert({**document, "inputs": bare}, WireRequest)
+        wire.id.encode()  # half a surrogate pair, which this reader lets in, cannot be answered
+        return wire
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
         raise BadInput(f"the request does not fit the protocol: {error}") from error
 
 
@@ -138,9 +145,8 @@ def _request(
     inputs: dict[str, Array],
     received_s: float,
 ) -> InferRequest:
-    for name in wire.parameters:
-        if name.startswith(_RESERVED):
-            raise BadInput(f"the parameter {name!r} is reserved: names may not begin with triton_")
+    for output in wire.outputs:
+        limits.check_offered(output.parameters, output.name)
     outputs = [OutputAsk(o.name, o.parameters.get("binary_data") is True) for o in wire.outputs]
     wishes = slo.read(wire.parameters, headers)
     return InferRequest(

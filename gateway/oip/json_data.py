@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -14,7 +15,8 @@ from msgspec import Meta
 from model_repo.errors import BadInput
 from model_repo.tensors import Array, dtype_of, element_count
 
-_FLOAT32_MAX = 3.4028234663852886e38
+# From here on a double rounds to infinity: 2**128 - 2**103, half a step past the largest FP32.
+_FLOAT32_END = 3.4028235677973366e38
 _ELEMENTS: dict[str, Any] = {
     "BOOL": bool | Annotated[int, Meta(ge=0, le=1)],
     "INT8": Annotated[int, Meta(ge=-(2**7), le=2**7 - 1)],
@@ -25,12 +27,13 @@ _ELEMENTS: dict[str, Any] = {
     "UINT16": Annotated[int, Meta(ge=0, le=2**16 - 1)],
     "UINT32": Annotated[int, Meta(ge=0, le=2**32 - 1)],
     "UINT64": Annotated[int, Meta(ge=0)],
-    "FP32": Annotated[float, Meta(ge=-_FLOAT32_MAX, le=_FLOAT32_MAX)],
+    "FP32": Annotated[float, Meta(gt=-_FLOAT32_END, lt=_FLOAT32_END)],
     "FP64": float,
     "BYTES": str,
 }
 _BINARY_ONLY = ("FP16", "BF16")
 _MAX_DEPTH = 16
+_OPENING = re.compile(rb"[\[ \t\r\n]*")
 
 
 def read(raw: bytes | memoryview, datatype: str, shape: Sequence[int], tensor: str) -> Array:
@@ -44,7 +47,7 @@ def read(raw: bytes | memoryview, datatype: str, shape: Sequence[int], tensor: s
     depth = _depth(raw, tensor)
     try:
         values = _decoder(datatype, depth).decode(raw)
-    except msgspec.ValidationError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"tensor {tensor!r} is {datatype}: {error}") from error
     return _to_array(values, datatype, shape, tensor, depth, count)
 
@@ -56,11 +59,12 @@ def read_lenient(values: object, datatype: str, shape: Sequence[int], tensor: st
     depth, inner = 0, values
     while isinstance(inner, list):
         depth, inner = depth + 1, inner[0] if inner else None
+    _check_depth(depth, tensor)
     try:
-        checked = msgspec.convert(values, _nested(_wide(datatype), max(depth, 1)))
+        checked = msgspec.convert(values, _nested(_wide(datatype), depth))
     except msgspec.ValidationError as error:
         raise BadInput(f"tensor {tensor!r} is {datatype}: {error}") from error
-    return _to_array(checked, datatype, shape, tensor, max(depth, 1), count)
+    return _to_array(checked, datatype, shape, tensor, depth, count)
 
 
 def write(array: Array, datatype: str, tensor: str) -> list[Any]:
@@ -82,11 +86,15 @@ def _check_datatype(datatype: str, tensor: str) -> None:
 
 
 def _depth(raw: bytes | memoryview, tensor: str) -> int:
-    opening = bytes(raw[:64]).replace(b" ", b"").replace(b"\n", b"").replace(b"\t", b"")
-    depth = len(opening) - len(opening.lstrip(b"["))
+    opening = _OPENING.match(raw)
+    depth = opening.group().count(b"[") if opening else 0
+    _check_depth(depth, tensor)
+    return depth
+
+
+def _check_depth(depth: int, tensor: str) -> None:
     if not 1 <= depth <= _MAX_DEPTH:
         raise BadInput(f"tensor {tensor!r}: data must be a list, nested at most {_MAX_DEPTH} deep")
-    return depth
 
 
 def _nested(element: Any, depth: int) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from tritonclient.grpc import service_pb2 as pb
 
 from gateway.core.request import InferRequest, InferResponse, OutputAsk
-from gateway.oip import slo
+from gateway.oip import limits, slo
 from model_repo.errors import BadInput
 from model_repo.tensors import Array, datatype_of, dtype_of, element_count, from_bytes, to_bytes
 
@@ -48,12 +48,16 @@ def decode(
         name, shape = tensor.name, list(tensor.shape)
         if name in inputs:
             raise BadInput(f"the input {name!r} is given twice")
+        limits.check_shape(shape, name)
+        limits.check_offered(tensor.parameters, name)
         if raw:
             if tensor.HasField("contents"):
                 raise BadInput(f"the input {name!r} has contents, but raw_input_contents came too")
             inputs[name] = from_bytes(raw[index], tensor.datatype, shape, name)
         else:
             inputs[name] = _typed(tensor, shape)
+    for output in message.outputs:
+        limits.check_offered(output.parameters, output.name)
     wishes = slo.read(_parameters(message.parameters), metadata)
     timeout = min(wishes.timeout_s, math.inf if remaining_s is None else remaining_s)
     return InferRequest(

@@ -20,6 +20,9 @@ _BOUNDS = (
 )
 _PIN_HEADER = "x-variant"
 _MICROSECONDS = 1e-6
+_LONGEST_US = 2**63 - 1
+_RESERVED = "triton_"
+_LET_IN = "triton_enable_empty_final_response"
 
 
 class Wishes(Struct, frozen=True):
@@ -40,6 +43,9 @@ def read(parameters: Mapping[str, object], headers: Mapping[str, str]) -> Wishes
     pinned = headers.get(_PIN_HEADER, "")
     if not parameters and not pinned and bounds == [None, None, None]:
         return NO_WISHES
+    for name in parameters:
+        if name.startswith(_RESERVED) and name != _LET_IN:
+            raise BadInput(f"the parameter {name!r} is reserved: names may not begin with triton_")
     latency_ms, min_accuracy, max_cost_usd = bounds
     variant = parameters.get("variant", pinned)
     if not isinstance(variant, str):
@@ -72,7 +78,7 @@ def _tightest(
 def _number(where: str, value: object, bound: str) -> float:
     try:
         number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]  # whatever has no float raises
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if bound == "slo_min_accuracy":
         if not 0.0 <= number <= 1.0:
@@ -83,6 +89,6 @@ def _number(where: str, value: object, bound: str) -> float:
 
 
 def _timeout(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LONGEST_US:
         raise BadInput(f"timeout is {value!r}: give whole microseconds, 0 for none")
     return value * _MICROSECONDS if value else math.inf
