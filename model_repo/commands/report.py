@@ -1,0 +1,102 @@
+"""Show what each variant costs, how fast and how accurate it is, as a table or a picture."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+import msgspec
+
+from model_repo import options
+from model_repo.errors import NotFound
+from model_repo.prices import PriceBook
+from model_repo.report import Row, finding, rows, times_cheaper
+from model_repo.runtime import is_servable
+from model_repo.store import Store
+from model_repo.table import render
+
+COLUMNS = ["variant", "accuracy", "95 %", "p50 ms", "p99 ms", "device us/item", "usd/million",
+           "alone", "times cheaper", ""]
+LEGEND = ("* no other variant is better in accuracy, p99 and cost at once; "
+          "usd/million is at the best batch size, alone at batch 1")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="all versions of one model")
+    options.add_repository(parser)
+    options.add_prices(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--png", type=Path, metavar="FILE", help="draw cost against accuracy")
+
+
+def run(args: argparse.Namespace) -> int:
+    book, day = options.read_prices(args.prices), options.today()
+    tables = _tables(Store(args.repository), args.model, book, day)
+    if args.json:
+        flat = [row for table in tables for row in table]
+        print(msgspec.json.format(msgspec.json.encode(flat), indent=2).decode())
+    elif tables:
+        print("\n\n".join(_text(table, book, day) for table in tables))
+        print(LEGEND)
+    else:
+        print(f"{args.repository} is empty: farebox compile digits --repository {args.repository}")
+    if args.png and tables:
+        from model_repo.picture import draw
+
+        draw(tables, _prices([row for table in tables for row in table], book, day), args.png)
+        print(f"drawn: {args.png}", file=sys.stderr)
+    return 0
+
+
+def _tables(store: Store, model: str | None, book: PriceBook, day: date) -> list[list[Row]]:
+    """One table for each model version that has variants; raises NotFound for an unknown model."""
+    known = store.versions()
+    names = sorted({name for name, _ in known})
+    if model is not None and model not in names:
+        there = f"it has {', '.join(names)}" if names else "it is empty"
+        raise NotFound(f"there is no model {model!r} in {store.root}: {there}")
+    found = (
+        rows(store.variants(name, version), book, day, is_servable)
+        for name, version in known if model in (None, name)
+    )
+    return [table for table in found if table]
+
+
+def _text(table: Sequence[Row], book: PriceBook, day: date) -> str:
+    return "\n".join([
+        f"{finding(table)} ({_prices(table, book, day)})",
+        render(COLUMNS, [_cells(row, table) for row in table]),
+    ])
+
+
+def _cells(row: Row, table: Sequence[Row]) -> list[str]:
+    times = times_cheaper(row, table)
+    return [
+        row.variant, f"{row.accuracy:.4f}", f"{row.accuracy_low:.4f} to {row.accuracy_high:.4f}",
+        f"{row.p50_ms:.3f}", f"{row.p99_ms:.3f}", f"{row.device_s_per_item * 1e6:.2f}",
+        f"{row.usd_per_million:.3g}", f"{row.usd_per_million_batch1:.3g}",
+        "" if times is None else f"{times:.1f}", _marks(row),
+    ]
+
+
+def _marks(row: Row) -> str:
+    marks = ["*"] if row.pareto else []
+    if row.kind == "reference":
+        marks.append("reference")
+    if row.source != "measured":
+        marks.append(row.source)
+    if not row.servable:
+        marks.append("not servable here")
+    return " ".join(marks)
+
+
+def _prices(table: Sequence[Row], book: PriceBook, day: date) -> str:
+    """The instance type that stands for each target, its price, and since when it holds."""
+    prices = [book.target_price(target, day) for target in sorted({row.target for row in table})]
+    return "; ".join(
+        f"{price.instance} at {price.usd_per_hour:g} usd/h for {price.devices} {price.device} "
+        f"since {price.since}" for price in prices
+    )

@@ -1,0 +1,106 @@
+"""What each variant costs, how fast and how accurate it is, at the prices of one day."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import date
+
+from msgspec import Struct
+
+from model_repo.pareto import front
+from model_repo.prices import Price, PriceBook
+from model_repo.records import LatencyPoint, Variant
+
+MILLION = 1_000_000
+
+
+class Row(Struct, frozen=True):
+    """One variant; p50 and p99 are those of a lone request, device_s_per_item of the best batch.
+
+    usd_per_million is at the best batch, usd_per_million_batch1 for lone requests.
+    """
+
+    model: str
+    version: str
+    variant: str
+    target: str
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    p50_ms: float
+    p99_ms: float
+    device_s_per_item: float
+    usd_per_million: float
+    usd_per_million_batch1: float
+    kind: str
+    source: str
+    servable: bool
+    pareto: bool
+
+
+def rows(
+    variants: Sequence[Variant], book: PriceBook, day: date, is_servable: Callable[[Variant], bool]
+) -> list[Row]:
+    """The rows of one model version, the dearest first; raises BadInput for an unpriced target.
+
+    Only what this machine can serve and what was not merely estimated competes for the front.
+    """
+    prices = {v.target: book.target_price(v.target, day) for v in variants}
+    servable = {v.key for v in variants if is_servable(v)}
+    competing = [v for v in variants if v.key in servable and v.profile.source != "estimated"]
+    best = {v.key for v in front(
+        competing, lambda v: _usd(v.profile.best_point, prices[v.target]))}
+    made = [_row(v, prices[v.target], v.key in servable, v.key in best) for v in variants]
+    return sorted(made, key=lambda row: (-row.usd_per_million, row.variant))
+
+
+def _row(variant: Variant, price: Price, servable: bool, pareto: bool) -> Row:
+    key, profile = variant.key, variant.profile
+    lone, best = profile.latency[0], profile.best_point
+    return Row(
+        key.model, key.version, key.variant, variant.target,
+        profile.accuracy, profile.accuracy_low, profile.accuracy_high,
+        lone.p50_s * 1e3, lone.p99_s * 1e3, best.device_s / best.batch_size,
+        MILLION * _usd(best, price), MILLION * _usd(lone, price),
+        variant.kind, profile.source, servable, pareto,
+    )
+
+
+def _usd(point: LatencyPoint, price: Price) -> float:
+    """Dollars for one item of a batch."""
+    return point.device_s / point.batch_size * price.usd_per_device_s
+
+
+def reference(table: Sequence[Row]) -> Row | None:
+    """The row everything is compared with."""
+    return next((row for row in table if row.kind == "reference"), None)
+
+
+def times_cheaper(row: Row, table: Sequence[Row]) -> float | None:
+    """How many times cheaper than the reference, at best batches; None without a reference."""
+    compared = reference(table)
+    if compared is None or not row.usd_per_million:
+        return None
+    return compared.usd_per_million / row.usd_per_million
+
+
+def finding(table: Sequence[Row], points: float = 0.01) -> str:
+    """One sentence: how much cheaper the cheapest variant within a point of the reference is."""
+    compared = reference(table)
+    name = f"{table[0].model}/{table[0].version}"
+    if compared is None:
+        return f"{name}: {len(table)} variants, no reference among them"
+    if len(table) == 1:
+        return f"{name}: only the reference is there"
+    # Rounded, since 0.98 - 0.97 is a little more than 0.01 in binary.
+    close = [row for row in table if row.pareto
+             and round(compared.accuracy - row.accuracy, 9) <= points]
+    best = min(close, key=lambda row: row.usd_per_million, default=compared)
+    times = times_cheaper(best, table) or 1.0
+    if best is compared or times < 1.05:
+        return f"{name}: nothing is cheaper within {points * 100:g} point of the reference"
+    return f"{name}: {_times(times)} cheaper within {points * 100:g} point of the reference"
+
+
+def _times(value: float) -> str:
+    return f"{value:.0f}x" if value >= 9.95 else f"{value:.1f}x"
