@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from compilers.progress import Progress
 from compilers.steps import Step, produce, read_artifact, to_artifact
 from model_repo import runtime
 from model_repo.errors import BadInput, FareboxError, NotFound
-from model_repo.records import Profile, Variant, VariantKey
+from model_repo.records import Model, Profile, Variant, VariantKey
 from model_repo.store import Store
 from model_repo.tensors import Array
 
@@ -27,35 +27,30 @@ PROFILE = "profile.json"
 MEASURED_WITH = ("numpy", "onnxruntime", "scipy")
 
 
-@dataclass
-class Outcome:
-    """What is on the shelf now, in the plan's order, and why the rest is not."""
+def compile_plan(plan: Plan, store: Store, progress: Progress) -> dict[str, str]:
+    """Shelve what is missing, the reference first; returns variant -> why it could not be made.
 
-    variants: list[Variant] = field(default_factory=list)
-    failures: dict[str, str] = field(default_factory=dict)
-
-
-def compile_plan(plan: Plan, store: Store, progress: Progress) -> Outcome:
-    """Shelve what is missing, the reference first; one variant's failure does not lose the others.
-
+    One variant's failure does not lose the others; that of the reference is raised.
     Raises BadInput for a source or data the recipe does not fit, or if the shelf holds other
     weights under this version, and Unavailable if another command writes to the repository.
     """
-    missing = _missing(plan, store)
-    outcome = Outcome()
-    if missing:
-        materials = gather(plan, progress.say)
-        with store.writing():
-            Build(plan, store, materials, progress, outcome).run(_missing(plan, store))
-    for planned in plan.variants:
-        if planned.key.variant not in outcome.failures:
-            outcome.variants.append(store.variant(planned.key))
-    return outcome
+    if not _missing(plan, store):
+        return {}
+    materials = gather(plan, progress.say)
+    _check_signature(store, materials.model)
+    with store.writing():
+        # Asked again, since another command may have written before this one held the lock.
+        missing = _missing(plan, store)
+        progress.skip(len(plan.variants) - len(missing))
+        return Build(plan, store, materials, progress).run(missing)
 
 
 def _missing(plan: Plan, store: Store) -> list[tuple[PlannedVariant, Step]]:
     """What is not shelved, or was measured at other batch sizes; raises BadInput on a conflict."""
-    found = []
+    found, recipe = [], plan.recipe
+    is_other_metric = (recipe.model, recipe.version) in store.versions() and (
+        store.model(recipe.model, recipe.version).metric != recipe.metric
+    )
     for planned in plan.variants:
         step = to_artifact(plan, planned)
         try:
@@ -63,17 +58,26 @@ def _missing(plan: Plan, store: Store) -> list[tuple[PlannedVariant, Step]]:
         except NotFound:
             found.append((planned, step))
             continue
-        if shelved.digest != step.digest:
-            _refuse(planned.key)
-        if tuple(p.batch_size for p in shelved.profile.latency) != plan.recipe.batch_sizes:
+        if shelved.digest != step.digest or is_other_metric:
+            _refuse(planned.key, recipe.model, recipe.version)
+        if tuple(p.batch_size for p in shelved.profile.latency) != recipe.batch_sizes:
             found.append((planned, step))
     return found
 
 
-def _refuse(key: VariantKey) -> None:
+def _check_signature(store: Store, model: Model) -> None:
+    try:
+        shelved = store.model(model.name, model.version)
+    except NotFound:
+        return
+    if shelved != model:
+        _refuse(f"{model.name}/{model.version}", model.name, model.version)
+
+
+def _refuse(what: VariantKey | str, model: str, version: str) -> None:
     raise BadInput(
-        f"{key} is on the shelf, made from another recipe, source or library version: raise "
-        f"'version' in the recipe, or run 'farebox remove {key.model}/{key.version}' first"
+        f"{what} is on the shelf, made from another recipe, source, code or library version: raise "
+        f"'version' in the recipe, or run 'farebox remove {model}/{version}' first"
     )
 
 
@@ -85,14 +89,14 @@ class Build:
     store: Store
     materials: Materials
     progress: Progress
-    outcome: Outcome
 
     def __post_init__(self) -> None:
         self.cache = Cache(self.store.root)
         self.cache.sweep()
 
-    def run(self, missing: list[tuple[PlannedVariant, Step]]) -> None:
-        """Make each; what fails is kept in the outcome, unless it is the reference."""
+    def run(self, missing: list[tuple[PlannedVariant, Step]]) -> dict[str, str]:
+        """Make each; returns why those that failed did, unless it is the reference."""
+        failures: dict[str, str] = {}
         for planned, step in missing:
             name = planned.key.variant
             self.progress.begin(name)
@@ -101,17 +105,11 @@ class Build:
             except Exception as error:  # a pass, a library or the network may raise anything
                 if planned.kind == "reference":
                     raise
-                self._note_failure(name, error)
+                failures[name] = _reason(error)
+                self.progress.end(f"{name} failed: {failures[name]}")
                 continue
             self.progress.end(_line(variant))
-
-    def _note_failure(self, name: str, error: Exception) -> None:
-        reason = str(error)
-        if not isinstance(error, FareboxError):  # a defect: its place in the code is of use
-            traceback.print_exception(error)
-            reason = f"{type(error).__name__}: {reason}"
-        self.outcome.failures[name] = reason
-        self.progress.end(f"{name} failed: {reason}")
+        return failures
 
     def _make(self, planned: PlannedVariant, step: Step) -> Variant:
         folder = produce(step, self.cache, self.materials)
@@ -168,6 +166,14 @@ class Build:
             return calls.compute(session, model, self.materials.splits.held_out)
         finally:
             session.close()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FareboxError):
+        return str(error)
+    # A defect, ours or a library's: its place in the code is of use.
+    traceback.print_exception(error)
+    return f"{type(error).__name__}: {error}"
 
 
 def _line(variant: Variant) -> str:

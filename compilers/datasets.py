@@ -56,9 +56,14 @@ def split(data: Data, sizes: Mapping[str, int], seed: int) -> Splits:
     parts, rest = [], list(order)
     for count in wanted:
         part: list[int] = []
-        while len(part) < count:
+        while len(part) < count and rest:
             part.extend(rest.pop())
         parts.append(data.take(np.array(sorted(part), dtype=np.intp)))
+    if not rest:
+        raise BadInput(
+            f"the splits ask for {sum(wanted)} of {len(data)} samples, of which only {len(order)} "
+            "differ, and leave none to train on: make them smaller"
+        )
     train = np.array(sorted(row for group in rest for row in group), dtype=np.intp)
     return Splits(data.take(train), parts[2], parts[1], parts[0])
 

@@ -12,6 +12,7 @@ class Progress:
 
     def __init__(self, total: int) -> None:
         self._total = total
+        self._done = 0
         self._bar: Any = None
         self._prefix = ""
 
@@ -25,6 +26,10 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
+    def skip(self, count: int) -> None:
+        """`count` variants are done already."""
+        self._done += count
+
     def begin(self, name: str) -> None:
         """What follows concerns the variant `name`."""
         self._prefix = f"{name}: "
@@ -35,7 +40,7 @@ class Progress:
             from tqdm import tqdm
 
             # None: tqdm shows nothing unless standard error is a terminal.
-            self._bar = tqdm(total=self._total, disable=None, leave=False, unit="variant",
+            self._bar = tqdm(total=self._total, initial=self._done, disable=None, leave=False,
                              bar_format="{n_fmt}/{total_fmt} [{elapsed}] {desc}")
         self._bar.set_description_str(self._prefix + text)
 

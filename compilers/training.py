@@ -16,7 +16,7 @@ from model_repo.errors import BadInput
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-THREADS = 2
+THREADS = 1  # the same weights on any number of cores, and no spinning where cores are shared
 VIEWS = 8
 ROWS = 256
 WARM_UP = 0.2  # share of the steps in which the learning rate rises

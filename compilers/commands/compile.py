@@ -6,12 +6,11 @@ import argparse
 from importlib import resources
 from pathlib import Path
 
-import msgspec
-
-from compilers.build import Outcome, compile_plan
+from compilers.build import compile_plan
 from compilers.plan import read_plan
 from compilers.progress import Progress
 from model_repo import options
+from model_repo.commands import report
 from model_repo.errors import NotFound
 from model_repo.store import Store
 
@@ -28,10 +27,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     plan = read_plan(find_recipe(args.recipe))
+    book, day = options.read_prices(args.prices), options.today()
+    for target in plan.recipe.targets:
+        book.target_price(target, day)
     with Progress(len(plan.variants)) as progress:
-        outcome = compile_plan(plan, Store(args.repository), progress)
-    print(_as_json(outcome) if args.json else "\n".join(str(v.key) for v in outcome.variants))
-    return 1 if outcome.failures else 0
+        failures = compile_plan(plan, Store(args.repository), progress)
+    report.run(argparse.Namespace(
+        model=plan.recipe.model, repository=args.repository, prices=args.prices, json=args.json,
+        png=None,
+    ))
+    return 1 if failures else 0
 
 
 def find_recipe(name: str) -> Path:
@@ -46,8 +51,3 @@ def find_recipe(name: str) -> Path:
             "or give the path of your own, ending in .yaml"
         )
     return folder / name / RECIPE
-
-
-def _as_json(outcome: Outcome) -> str:
-    document = {"variants": outcome.variants, "failures": outcome.failures}
-    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()

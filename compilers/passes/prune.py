@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta
@@ -11,6 +12,7 @@ from compilers.contracts import Form, Work
 from compilers.forms import TorchModel
 from compilers.saliency import Importance, saliency
 from compilers.schedule import Schedule
+from compilers.source import Source
 from compilers.training import Teaching, evaluate, repeatable, train
 from model_repo.errors import BadInput
 
@@ -35,6 +37,14 @@ class Options(Schedule, frozen=True, forbid_unknown_fields=True, kw_only=True):
     keep: tuple[str, ...] = ()
     temperature: Annotated[float, Meta(gt=0, le=100)] = 3.0
     soft_weight: Annotated[float, Meta(ge=0, le=1)] = 0.7
+
+
+def check(options: Options, source: Source) -> None:
+    """Raise BadInput unless each layer to keep is in some network of the source."""
+    if options.keep:
+        networks = [source.build(name, 0) for name in source.models]
+        layers = sorted({name for network in networks for name in _layers(network)})
+        _check_keep(options, layers, source)
 
 
 def apply(model: TorchModel, options: Options, work: Work) -> TorchModel:
@@ -84,14 +94,22 @@ def _pruned(module: nn.Module, options: Options, work: Work) -> nn.Module:
     return pruned
 
 
-def _kept(module: nn.Module, options: Options, work: Work) -> list[nn.Module]:
-    layers = {name: layer for name, layer in module.named_modules() if hasattr(layer, "weight")}
+def _layers(module: nn.Module) -> dict[str, nn.Module]:
+    return {name: layer for name, layer in module.named_modules() if hasattr(layer, "weight")}
+
+
+def _check_keep(options: Options, layers: Collection[str], source: Source) -> None:
     for name in options.keep:
         if name not in layers:
             raise BadInput(
-                f"prune: keep names the layer {name!r}, which the network in {work.source.path} "
-                f"does not have: its layers are {', '.join(layers)}"
+                f"prune: keep names the layer {name!r}, which {source.path} does not have: "
+                f"choose from {', '.join(layers)}"
             )
+
+
+def _kept(module: nn.Module, options: Options, work: Work) -> list[nn.Module]:
+    layers = _layers(module)
+    _check_keep(options, layers, work.source)
     return [layers[name] for name in options.keep or list(layers)[-1:]]
 
 

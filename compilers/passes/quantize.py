@@ -14,6 +14,7 @@ from msgspec import Struct
 from compilers import graphs
 from compilers.contracts import Form, Work
 from compilers.datasets import Data
+from model_repo.errors import BadInput
 
 FORM: Form = "onnx"
 LIBRARIES = ("numpy", "onnx", "onnxruntime")
@@ -48,6 +49,7 @@ def apply(model: Any, options: Options, work: Work) -> Any:
         graphs.write(model, given)
         # Shapes are inferred already by the exporter; the symbolic pass would need sympy.
         quant_pre_process(str(given), str(ready), skip_symbolic_shape=True)
+        _check_skip(options, onnx.load(ready))
         shared = {"per_channel": options.per_channel, "reduce_range": options.reduce_range,
                   "nodes_to_exclude": list(options.skip)}
         if options.mode == "dynamic":
@@ -56,6 +58,17 @@ def apply(model: Any, options: Options, work: Work) -> Any:
         else:
             _quantize_static(ready, done, options, work.calibration, shared)
         return graphs.strip(onnx.load(done))
+
+
+def _check_skip(options: Options, proto: Any) -> None:
+    # The library says nothing of a name it does not find.
+    names = {node.name for node in proto.graph.node}
+    for name in options.skip:
+        if name not in names:
+            raise BadInput(
+                f"quantize: skip names the node {name!r}, which the graph does not have: "
+                f"its nodes are {', '.join(sorted(names))}"
+            )
 
 
 def _forget_shapes(path: Path) -> None:

@@ -1,0 +1,38 @@
+"""A finished step is whole or not there at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from compilers.cache import FOLDER, Cache
+
+
+def test_a_step_appears_when_it_ends_well(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    with cache.writing("abc") as folder:
+        (folder / "x").write_text("1")
+        assert cache.find("abc") is None
+    place = cache.find("abc")
+    assert place == tmp_path / FOLDER / "abc"
+    assert (place / "x").read_text() == "1"
+
+
+def test_an_error_leaves_nothing(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    with pytest.raises(ValueError, match="no"), cache.writing("abc") as folder:
+        (folder / "x").write_text("1")
+        raise ValueError("no")
+    assert cache.find("abc") is None
+    assert list((tmp_path / FOLDER).iterdir()) == []
+
+
+def test_sweeping_keeps_only_finished_steps(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.sweep()
+    with cache.writing("abc"):
+        pass
+    (tmp_path / FOLDER / ".partial-killed").mkdir()
+    cache.sweep()
+    assert [path.name for path in (tmp_path / FOLDER).iterdir()] == ["abc"]

@@ -1,0 +1,70 @@
+"""A digest moves with whatever goes into a step, and with nothing else."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compilers import digests
+from compilers.digests import code_sha256, digest, versions
+from compilers.plan import PASSES, TARGETS
+from model_repo import plugins
+from model_repo.errors import MissingExtra
+
+HEAVY = {"torch", "torch_pruning", "onnx", "onnxruntime", "numpy", "jax", "nncf"}
+DISTRIBUTIONS = {"torch_pruning": "torch-pruning"}
+
+
+@given(st.dictionaries(st.text(max_size=5), st.integers(), min_size=2))
+def test_the_order_of_keys_does_not_matter(options: dict[str, int]) -> None:
+    assert digest(options) == digest(dict(reversed(options.items())))
+
+
+def test_parts_are_not_run_together() -> None:
+    assert digest("ab", "c") != digest("a", "bc")
+
+
+def test_code_covers_what_is_imported_in_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(digests, "_ROOT", tmp_path)
+    (tmp_path / "__init__.py").write_text("")
+    (tmp_path / "top.py").write_text("from compilers import middle\nimport numpy\n")
+    (tmp_path / "middle.py").write_text("def run():\n    from compilers.low import thing\n")
+    (tmp_path / "low.py").write_text("thing = 1\n")
+    (tmp_path / "other.py").write_text("")
+
+    def fresh() -> str:
+        code_sha256.cache_clear()
+        return code_sha256("compilers.top")
+
+    before = fresh()
+    (tmp_path / "other.py").write_text("changed = 1")
+    assert fresh() == before
+    (tmp_path / "low.py").write_text("thing = 2\n")
+    assert fresh() != before
+    code_sha256.cache_clear()
+
+
+def test_a_missing_library_names_the_extra() -> None:
+    assert versions(["numpy"])["numpy"]
+    with pytest.raises(MissingExtra, match=r"surely-not-there.*farebox\[compile\]"):
+        versions(["surely-not-there"])
+
+
+@pytest.mark.parametrize("package", [PASSES, TARGETS])
+def test_each_plugin_lists_the_libraries_it_imports(package: str) -> None:
+    for name in plugins.names(package):
+        module = plugins.load(package, name)
+        tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
+        imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import)
+                    for alias in node.names}
+        imported |= {node.module for node in ast.walk(tree)
+                     if isinstance(node, ast.ImportFrom) and node.module}
+        tops = {word.partition(".")[0] for word in imported} & HEAVY
+        heavy = {DISTRIBUTIONS.get(top, top) for top in tops}
+        assert heavy <= set(module.LIBRARIES), f"{name} imports {heavy}"
