@@ -5,22 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import version
-from typing import Any
 
 import grpc
-import uvicorn
-from starlette.applications import Starlette
-from starlette.routing import Route
 
 from gateway import loader, log
-from gateway.api import grpc_v2, http_v2
 from gateway.backends.inprocess import InProcess
 from gateway.batcher import Batcher
 from gateway.core.admission import Admission
@@ -28,15 +21,13 @@ from gateway.core.ledger import Ledger
 from gateway.core.scheduler import Scheduler
 from gateway.cpus import available
 from gateway.dataplane import DataPlane
+from gateway.fronts import Fronts
 from gateway.metrics import Page
 from gateway.settings import Settings
-from model_repo.errors import BadInput
 from model_repo.prices import PriceBook
 from model_repo.store import Store
 
 _LOCAL_TARGET = "cpu"
-_BACKLOG = 2048
-_KEEP_ALIVE_S = 75
 _MINUTE_S = 60.0
 
 
@@ -57,106 +48,37 @@ class Server:
 
         Raises BadInput when a port is taken.
         """
-        self.sockets = [
-            self._bind(port, what)
-            for port, what in (
-                (self.settings.http_port, "http_port"),
-                (self.settings.metrics_port, "metrics_port"),
-            )
-        ]
         ledger = Ledger(self._cores, time.monotonic_ns(), self._price.usd_per_device_s)
         admission = Admission(self.settings.max_in_flight)
         scheduler = Scheduler(ledger, admission, self.settings.margin_s, self.settings.report_only)
         backend = InProcess(self._cores)
-        self.plane = DataPlane(
-            self.settings, scheduler, Batcher(scheduler, backend, self.settings.inline_s)
-        )
-        await self._load()
-        self._watch_signals()
+        batcher = Batcher(scheduler, backend, self.settings.inline_s)
+        self.plane = DataPlane(self.settings, scheduler, batcher)
         page = Page(self.plane, version("farebox"), self._price.instance)
-        fronts = await self._open_fronts(page)
+        self.fronts = Fronts(self.settings, self.plane, page.scrape)
+        self._watch_signals()
+        await self._load()
+        await self.fronts.open()
         watchers = [asyncio.create_task(each) for each in (self._poll(), self._keep_books(ledger))]
         log.event("listening", self._where())
         on_ready(self)
         await self._stop.wait()
         log.event("draining", {"in_flight": admission.in_flight})
         self.plane.is_ready = False
-        await fronts()
+        await self.fronts.close()
         for watcher in watchers:
             watcher.cancel()
         backend.close()
         log.event("stopped")
 
     def _where(self) -> dict[str, object]:
-        models = [entry.model.name for entry in self.plane.catalog.entries()]
         return {
-            "http": self.port(0),
-            "grpc": self.grpc_port,
-            "metrics": self.port(1),
+            "http": self.fronts.http,
+            "grpc": self.fronts.grpc,
+            "metrics": self.fronts.metrics,
             "cores": self._cores,
-            "models": models,
+            "models": [entry.model.name for entry in self.plane.catalog.entries()],
         }
-
-    def port(self, index: int) -> int:
-        """The port really bound: HTTP is 0, metrics is 1."""
-        return int(self.sockets[index].getsockname()[1])
-
-    def _bind(self, port: int, what: str) -> socket.socket:
-        listener = socket.socket(
-            socket.AF_INET6 if ":" in self.settings.host else socket.AF_INET, socket.SOCK_STREAM
-        )
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((self.settings.host, port))
-        except OSError as error:
-            raise _cannot_bind(what, self.settings.host, port, error.strerror) from error
-        return listener
-
-    async def _open_fronts(self, page: Page) -> Callable[[], Any]:
-        """Start HTTP, metrics and gRPC; returns what stops them, letting calls in flight end."""
-        name, release = self.settings.server_name, version("farebox")
-        grpc_server = grpc_v2.build(self.plane, name, release)
-        address = f"{self.settings.host}:{self.settings.grpc_port}"
-        try:
-            self.grpc_port = grpc_server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise _cannot_bind(
-                "grpc_port", self.settings.host, self.settings.grpc_port, "address in use"
-            ) from error
-        await grpc_server.start()
-        api = http_v2.build(self.plane, name, release, page.scrape)
-        metrics = Starlette(routes=[Route("/metrics", http_v2.metrics_endpoint(page.scrape))])
-        webs = [self._web(app) for app in (api, metrics)]
-        tasks = [
-            asyncio.create_task(web.serve([listener]))
-            for web, listener in zip(webs, self.sockets, strict=True)
-        ]
-        while not all(web.started for web in webs):
-            await asyncio.sleep(0.005)
-
-        async def stop() -> None:
-            for web in webs:
-                web.should_exit = True
-            await asyncio.gather(grpc_server.stop(self.settings.drain_s), *tasks)
-
-        return stop
-
-    def _web(self, app: Starlette) -> Web:
-        return Web(
-            uvicorn.Config(
-                app,
-                http="httptools",
-                loop="none",
-                lifespan="off",
-                ws="none",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                backlog=_BACKLOG,
-                timeout_keep_alive=_KEEP_ALIVE_S,
-                timeout_graceful_shutdown=max(1, round(self.settings.drain_s)),
-            )
-        )
 
     def _watch_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -213,20 +135,6 @@ class Server:
                     self._price = price
                     ledger.change_price(time.monotonic_ns(), price.usd_per_device_s)
                     self._reload.set()
-
-
-class Web(uvicorn.Server):
-    """uvicorn without signal handlers of its own: several servers share this process."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def _cannot_bind(what: str, host: str, port: int, reason: str | None) -> BadInput:
-    return BadInput(
-        f"{what} {host}:{port} cannot be opened ({reason}): choose another port or host"
-    )
 
 
 def _today() -> date:

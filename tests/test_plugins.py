@@ -1,4 +1,4 @@
-"""A public file in a plugin package is a plugin; an unknown name is refused with those there are."""
+"""A public file in a plugin package is a plugin; an unknown name is refused with what there is."""
 
 from __future__ import annotations
 

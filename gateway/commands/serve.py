@@ -76,9 +76,9 @@ def run(args: argparse.Namespace) -> int:
                     welcome.lines(
                         entries[0] if entries else None,
                         settings.host,
-                        running.port(0),
-                        running.grpc_port,
-                        running.port(1),
+                        running.fronts.http,
+                        running.fronts.grpc,
+                        running.fronts.metrics,
                     )
                 ),
                 flush=True,

@@ -21,10 +21,9 @@ import mlp
 import numpy as np
 import servers
 import uvloop
+from bare import open_model
 from load import Load
 from tritonclient.grpc import service_pb2 as pb
-
-from bare import open_model
 
 INFER = "/v2/models/mlp/infer"
 METHOD = "/inference.GRPCInferenceService/ModelInfer"

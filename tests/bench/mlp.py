@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ def write(path: Path) -> None:
     """Write the model to `path`."""
     draw = np.random.default_rng(0)
     nodes, weights, last = [], [], "x"
-    for i, (rows, columns) in enumerate(zip(SIZES, SIZES[1:], strict=False)):
+    for i, (rows, columns) in enumerate(itertools.pairwise(SIZES)):
         matrix = (draw.standard_normal((rows, columns)) / np.sqrt(rows)).astype(np.float32)
         weights += [
             numpy_helper.from_array(matrix, f"w{i}"),
