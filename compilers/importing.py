@@ -128,17 +128,15 @@ class _Import:
         rows = len(self._settled.data)
         if self.data is None or rows < FEWEST_ROWS:
             return self._settled.data.take(slice(0, 0)), self._settled.data
-        calibration = min(MOST_CALIBRATION, rows // 4)
-        # One row is left over, as the split wants something to train on.
-        sizes = {"validation": 0, "calibration": calibration, "held_out": rows - calibration - 1}
-        numbered = _number(self._settled.data)
+        sizes = {"validation": 0, "calibration": min(MOST_CALIBRATION, rows // 4), "held_out": 0}
         try:
-            parts = split(numbered, sizes, self.request.seed)
-        except IndexError:  # equal rows stay on one side, and these are all but equal
+            parts = split(_numbered(self._settled.data), sizes, self.request.seed)
+        except BadInput:  # equal rows stay on one side, and these are all but equal
             return self._settled.data.take(slice(0, 0)), self._settled.data
-        assert parts.calibration.labels is not None and parts.held_out.labels is not None
+        # Nothing is trained here, so what is left over for training is held out as well.
+        assert parts.calibration.labels is not None and parts.train.labels is not None
         return (self._settled.data.take(parts.calibration.labels),
-                self._settled.data.take(parts.held_out.labels))
+                self._settled.data.take(parts.train.labels))
 
     @cached_property
     def _wanted(self) -> dict[str, Array]:
@@ -220,7 +218,7 @@ class _Import:
             session, model, held_out, self._wanted)
 
 
-def _number(data: Data) -> Data:
+def _numbered(data: Data) -> Data:
     """The rows, flat, each labelled with its number: rows of single strings can be split too."""
     flat = {name: array.reshape(len(array), -1) for name, array in data.inputs.items()}
     return Data(flat, np.arange(len(data)))

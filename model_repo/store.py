@@ -5,32 +5,31 @@
     .staging/                                variants being written
     .build/                                  the compilers' step cache, safe to delete
 
-A variant is written under `.staging` with its manifest last, synced, and renamed into place whole:
-a folder without a manifest does not exist, and a crash leaves nothing half written.
+A variant is written under `.staging` with its manifest last, synced, and renamed into place whole;
+one that is replaced gets its new artifact first, then its new manifest. A folder without a manifest
+does not exist, and a crash at any point leaves the old variant or the new one.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
 
-import msgspec
+from msgspec import structs
 
+from model_repo import durable
 from model_repo.errors import BadInput, Corrupt, NotFound, Unavailable
 from model_repo.records import Artifact, Model, Variant, VariantKey
 
 MANIFEST = "variant.json"
 SIGNATURE = "model.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-Record = TypeVar("Record")
 
 
 def check_name(name: str, what: str) -> str:
@@ -70,7 +69,7 @@ class Store:
         path = self._version(name, version) / SIGNATURE
         if not path.exists():
             raise NotFound(f"there is no model {name}/{version} in {self.root}")
-        return _read(path, Model)
+        return durable.read(path, Model)
 
     def keys(self, name: str, version: str) -> list[VariantKey]:
         """The finished variants of a model version, sorted by name."""
@@ -82,14 +81,18 @@ class Store:
         path = self.folder(key) / MANIFEST
         if not path.exists():
             raise NotFound(f"there is no variant {key} in {self.root}")
-        variant = _read(path, Variant)
+        variant = durable.read(path, Variant)
         if variant.key != key:
             raise Corrupt(f"{path} is the manifest of {variant.key}, not of {key}")
         return variant
 
     def variants(self, name: str, version: str) -> list[Variant]:
         """All finished variants of a model version; raises Corrupt for an unreadable manifest."""
-        return [self.variant(key) for key in self.keys(name, version)]
+        found = []
+        for key in self.keys(name, version):
+            with suppress(NotFound):  # removed since it was listed
+                found.append(self.variant(key))
+        return found
 
     def folder(self, key: VariantKey) -> Path:
         """Where a variant lies."""
@@ -97,6 +100,7 @@ class Store:
 
     def artifact(self, variant: Variant) -> Path:
         """The verified artifact; raises Corrupt if it is missing or is not what was shelved."""
+        _check_plain(variant)
         path = self.folder(variant.key) / variant.artifact.path
         if not path.is_file():
             raise Corrupt(f"{variant.key}: its artifact {path} is missing; compile it again")
@@ -112,7 +116,7 @@ class Store:
     def check_model(self, model: Model) -> None:
         """Raise BadInput if this version exists with another signature."""
         path = self._version(model.name, model.version) / SIGNATURE
-        if path.exists() and _read(path, Model) != model:
+        if path.exists() and durable.read(path, Model) != model:
             raise BadInput(
                 f"{model.name}/{model.version} exists with another signature: "
                 "give the new model another version, or remove the old one first"
@@ -123,35 +127,49 @@ class Store:
         self.check_model(model)
         path = self._version(model.name, model.version) / SIGNATURE
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, model)
+        durable.write(path, model)
 
     def commit(self, variant: Variant, artifact: Path) -> None:
-        """Shelve a variant: copy, sync, then rename into place; an older one is replaced."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        """Shelve a variant: copy, sync, then rename; an older one is replaced at one stroke.
+
+        A new artifact beside an older one of its name is shelved under a name of its own.
+        """
+        _check_plain(variant)
+        place = self.folder(variant.key)
+        if (place / MANIFEST).exists():
+            self._replace(variant, artifact, place)
+            return
         staging = self.root / ".staging"
-        staging.mkdir(exist_ok=True)
+        staging.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(dir=staging))
         try:
             folder.chmod(0o755)
-            shutil.copyfile(artifact, folder / variant.artifact.path)
-            _sync(folder / variant.artifact.path)
-            _write(folder / MANIFEST, variant)
-            self._swap(folder, self.folder(variant.key))
+            durable.copy(artifact, folder / variant.artifact.path)
+            durable.write(folder / MANIFEST, variant)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(place, ignore_errors=True)  # without a manifest it does not exist
+            folder.rename(place)
+            durable.sync(place.parent)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _swap(self, new: Path, place: Path) -> None:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        old = new.with_name(f"{new.name}.old")
-        if place.exists():
-            place.rename(old)
-        new.rename(place)
-        _sync(place.parent)
-        shutil.rmtree(old, ignore_errors=True)
+    def _replace(self, variant: Variant, artifact: Path, place: Path) -> None:
+        # Swapping whole folders takes two renames, and a crash between them would lose both.
+        # Whoever has just read the old manifest finds its artifact until the next replacement.
+        kept = durable.read(place / MANIFEST, Variant).artifact.path
+        new, name = variant.artifact, Path(variant.artifact.path)
+        if (place / name).exists() and sha256_of(place / name) != new.sha256:
+            name = name.with_stem(f"{name.stem}-{new.sha256[:12]}")
+            variant = structs.replace(variant, artifact=structs.replace(new, path=str(name)))
+        durable.copy(artifact, place / name)
+        durable.write(place / MANIFEST, variant)
+        for path in place.iterdir():
+            if path.name not in {MANIFEST, name.name, kept}:
+                path.unlink()
 
     def update(self, variant: Variant) -> None:
         """Replace a shelved variant's manifest at once (a new profile of the same artifact)."""
-        _write(self.folder(variant.key) / MANIFEST, variant)
+        durable.write(self.folder(variant.key) / MANIFEST, variant)
 
     def remove(self, name: str, version: str = "", variant: str = "") -> int:
         """Delete a model, a version or a variant; returns how many variants went.
@@ -174,7 +192,10 @@ class Store:
         return gone
 
     def _drop_empty(self, folder: Path) -> None:
-        while folder != self.root and {path.name for path in folder.iterdir()} <= {SIGNATURE}:
+        # Hidden files are what killed commands left.
+        while folder != self.root and all(
+            path.name == SIGNATURE or path.name.startswith(".") for path in folder.iterdir()
+        ):
             shutil.rmtree(folder)
             folder = folder.parent
 
@@ -207,24 +228,8 @@ class Store:
         return self.root / check_name(name, "model") / check_name(version, "version")
 
 
-def _read(path: Path, record: type[Record]) -> Record:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=record)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise Corrupt(f"{path} cannot be read: {error}") from error
-
-
-def _write(path: Path, record: object) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
-    _sync(partial)
-    os.replace(partial, path)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _check_plain(variant: Variant) -> None:
+    # A manifest may come from elsewhere: it must not point at files outside its folder.
+    path = variant.artifact.path
+    if path in ("", ".", "..", MANIFEST) or Path(path).name != path:
+        raise Corrupt(f"{variant.key}: its artifact {path!r} is no file name: compile it again")

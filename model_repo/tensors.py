@@ -64,7 +64,7 @@ def element_count(shape: Sequence[int], tensor: str) -> int:
     """The number of elements of a concrete shape; raises BadInput for negative or absurd sizes."""
     for size in shape:
         if size < 0:
-            raise BadInput(f"tensor {tensor!r} has the shape {list(shape)}: no size may be negative")
+            raise BadInput(f"tensor {tensor!r}: the shape {list(shape)} has a negative size")
     count = math.prod(shape)
     if count > _MAX_ELEMENTS:
         raise BadInput(f"tensor {tensor!r} has the shape {list(shape)}: that is too many elements")
@@ -112,7 +112,7 @@ def _read_bytes_elements(data: bytes | memoryview, count: int, tensor: str) -> A
         (length,) = struct.unpack_from("<I", data, at)
         at += 4
         if at + length > end:
-            raise BadInput(f"tensor {tensor!r}: a BYTES element of {length} bytes runs past the end")
+            raise BadInput(f"tensor {tensor!r}: a BYTES element of {length} bytes is cut off")
         elements.append(bytes(data[at : at + length]))
         at += length
     if len(elements) != count:
@@ -131,4 +131,6 @@ def to_bytes(array: Array) -> bytes:
             parts.append(struct.pack("<I", len(raw)))
             parts.append(raw)
         return b"".join(parts)
+    if array.dtype.byteorder == ">":
+        array = array.astype(array.dtype.newbyteorder("<"))
     return array.tobytes()

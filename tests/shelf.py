@@ -46,11 +46,11 @@ def shelve(
 ) -> Variant:
     """Commit one variant whose artifact the null runtime can open."""
     store.root.mkdir(parents=True, exist_ok=True)
-    file: Path = store.root / ".made.json"
+    file: Path = store.root / "times.json"
     file.write_text(json.dumps({"fill": fill}))
     made = Variant(VariantKey(name, version, variant), kind, target,
                    describe(file, artifact_format), told or profile())
     store.commit_model(model(name, version))
     store.commit(made, file)
     file.unlink()
-    return made
+    return store.variant(made.key)

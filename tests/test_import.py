@@ -109,7 +109,7 @@ def test_with_data_int8_variants_are_judged_by_their_fidelity(
         profile = found[name].profile
         assert found[name].steps[0].name == "quantize"
         assert found[name].steps[0].options["mode"] == mode
-        assert profile.accuracy_samples == 149  # 200 less 50 for calibration and one left over
+        assert profile.accuracy_samples == 150  # 200 less 50 for calibration
         assert 0.8 < profile.accuracy_low <= profile.accuracy <= profile.accuracy_high <= 1.0
         Store(tmp_path / "repo").artifact(found[name])
     told = json.loads(capsys.readouterr().out)
@@ -128,7 +128,7 @@ def test_with_labels_accuracy_is_measured_on_the_reference_too(tmp_path: Path) -
     assert Store(tmp_path / "repo").model("m", "1").metric == "accuracy"
     assert reference.accuracy == pytest.approx(0.9, abs=0.03)
     assert reference.accuracy_low < 0.9 < reference.accuracy_high
-    assert {v.profile.accuracy_samples for v in found.values()} == {299}
+    assert {v.profile.accuracy_samples for v in found.values()} == {300}
 
 
 def test_a_model_of_fixed_size_is_calibrated_call_by_call(tmp_path: Path) -> None:
@@ -136,12 +136,12 @@ def test_a_model_of_fixed_size_is_calibrated_call_by_call(tmp_path: Path) -> Non
     assert run(path, *save(tmp_path, x=rows(90)), "--repository", tmp_path / "repo") == 0
     found = variants(tmp_path / "repo")
     assert set(found) == {"cpu-reference", "cpu-int8", "cpu-int8-dynamic"}
-    assert found["cpu-int8"].profile.accuracy_samples == 66  # 67 held out, in calls of three
+    assert found["cpu-int8"].profile.accuracy_samples == 66  # 68 held out, in calls of three
     whole = save(tmp_path, x=rows(90).reshape(30, 3, 4))
     assert run(path, *whole, "--version", 2, "--repository", tmp_path / "repo") == 0
     found = variants(tmp_path / "repo", version="2")
     assert set(found) == {"cpu-reference", "cpu-int8", "cpu-int8-dynamic"}
-    assert found["cpu-int8"].profile.accuracy_samples == 22
+    assert found["cpu-int8"].profile.accuracy_samples == 23
 
 
 def test_what_cannot_be_quantized_is_said_in_one_line(
