@@ -47,6 +47,6 @@ class Progress:
     def end(self, line: str) -> None:
         """One variant is done, well or not; `line` stays on the screen."""
         if self._bar is not None:
-            self._bar.clear()
             self._bar.update()
+            self._bar.clear()
         print(line, file=sys.stderr, flush=True)
