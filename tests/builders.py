@@ -1,0 +1,174 @@
+"""Records, queues and repositories of null-runtime variants, built small for the tests."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway.core.admission import Admission
+from gateway.core.batching import Lane, Pending
+from gateway.core.catalog import Entry, Offer
+from gateway.core.curve import curve
+from gateway.core.ledger import Ledger
+from gateway.core.replica import Replica
+from gateway.core.routing import Policy
+from gateway.core.scheduler import Scheduler
+from model_repo.prices import PriceBook, parse_price_book
+from model_repo.records import (
+    NO_SLO,
+    SLO,
+    Artifact,
+    Candidate,
+    LatencyPoint,
+    Model,
+    Profile,
+    TensorSpec,
+    Variant,
+    VariantKey,
+)
+from model_repo.store import Store, describe
+from policies.routing import cheapest
+
+SIZES = (1, 2, 4, 8)
+USD_PER_DEVICE_S = 0.001
+PRICES = """
+targets: {cpu: box}
+prices:
+  - {instance: box, device: vcpu, devices: 2, usd_per_hour: 7.2, from: 2020-01-01, source: tests}
+"""
+TOY = Model(
+    "toy", "1", (TensorSpec("x", "FP32", (-1, 4)),), (TensorSpec("y", "FP32", (-1, 2)),), True
+)
+_numbers = itertools.count()
+
+
+def prices() -> PriceBook:
+    """One instance type of two CPUs, 0.001 usd for a device-second."""
+    return parse_price_book(PRICES, "prices")
+
+
+def point(size: int, service_s: float, device_s: float | None = None) -> LatencyPoint:
+    """A batch that always takes as long."""
+    busy_s = service_s if device_s is None else device_s
+    return LatencyPoint(size, service_s, service_s, service_s, busy_s, 100)
+
+
+def profile(alone_s: float, low: float = 0.9, sizes: Sequence[int] = SIZES, **more: Any) -> Profile:
+    """Half of a lone request's time is fixed, the other half grows with the rows."""
+    points = tuple(point(size, alone_s * (1 + size) / 2) for size in sizes)
+    known: dict[str, Any] = {
+        "accuracy": low, "accuracy_low": low, "accuracy_high": 1.0, "accuracy_samples": 100,
+        "latency": points, "load_s": 0.1, "memory_bytes": 1000, "host": "h", "source": "measured",
+        "measured_at": datetime(2026, 1, 1, tzinfo=UTC), **more,
+    }  # fmt: skip
+    return Profile(**known)
+
+
+def variant(
+    name: str, alone_s: float = 0.01, low: float = 0.9, model: Model = TOY, **more: Any
+) -> Variant:
+    """A null variant; the one named `ref` is the reference."""
+    return Variant(
+        VariantKey(model.name, model.version, name),
+        "reference" if name == "ref" else "variant",
+        "cpu",
+        Artifact("null.json", "null", f"sha-{name}", 2),
+        profile(alone_s, low, **more),
+    )
+
+
+def offer(made: Variant, is_routable: bool = True, usd_per_device_s: float = 0.001) -> Offer:
+    """What the loader would make of a variant."""
+    batches = len(made.profile.latency) > 1
+    return Offer(made, curve(made.profile, 0.99, batches), usd_per_device_s, is_routable)
+
+
+def entry(*offers: Offer, model: Model = TOY) -> Entry:
+    """One model version; the first offer is the reference."""
+    return Entry(model, offers, offers[0])
+
+
+def replica(key: VariantKey, slots: int = 8) -> Replica:
+    """A copy that is ready."""
+    return Replica(f"{key}@x", key, "in-process", "ready", 0, slots)
+
+
+def lane(made: Variant | None = None, slots: int = 8) -> Lane:
+    """An empty queue."""
+    made = made or variant("ref")
+    return Lane(offer(made), [replica(made.key, slots)])
+
+
+def pending(items: int = 1, deadline_s: float = math.inf, **more: Any) -> Pending:
+    """A request that arrived at 0 and may share a batch with any other."""
+    known: dict[str, Any] = {
+        "sequence": next(_numbers), "items": items, "merge_key": (4,), "slo": NO_SLO,
+        "arrived_s": 0.0, "deadline_s": deadline_s, "due_s": min(deadline_s, 1e6),
+        "tenant": "default", **more,
+    }  # fmt: skip
+    return Pending(**known)
+
+
+def candidate(
+    name: str, low: float = 0.9, latency_s: float = 0.01, cost_usd: float = 1e-6
+) -> Candidate:
+    """A candidate with nothing queued."""
+    return Candidate(VariantKey("toy", "1", name), low, latency_s, cost_usd, 0, True, 1)
+
+
+def slo(
+    latency_s: float | None = None, accuracy: float | None = None, usd: float | None = None
+) -> SLO:
+    """The bounds of a request."""
+    return SLO(latency_s, accuracy, usd)
+
+
+def scheduler(
+    *entries: Entry,
+    devices: int = 2,
+    max_in_flight: int = 1000,
+    report_only: bool = False,
+    is_best_effort: bool = False,
+    slots: int = 8,
+) -> Scheduler:
+    """A scheduler over the default policy, opened at 0."""
+    ledger = Ledger(devices, 0, USD_PER_DEVICE_S)
+    made = Scheduler(ledger, Admission(max_in_flight), 0.0, report_only)
+    adopt(made, *entries, is_best_effort=is_best_effort, slots=slots)
+    return made
+
+
+def adopt(made: Scheduler, *entries: Entry, is_best_effort: bool = False, slots: int = 8) -> None:
+    """Replace a scheduler's catalog."""
+    keys = [each.key for found in entries for each in found.offers]
+    policy = Policy("cheapest", cheapest.choose, is_best_effort)
+    made.adopt(
+        entries,
+        {key: [replica(key, slots)] for key in keys},
+        {found.model.name: policy for found in entries},
+    )
+
+
+def shelve(
+    root: Path,
+    *variants: Variant,
+    model: Model = TOY,
+    times: dict[str, dict[str, float]] | None = None,
+) -> Store:
+    """A repository of null variants; `times` are what their artifacts say, by variant."""
+    store = Store(root)
+    artifact = root.parent / f"{root.name}-null.json"
+    with store.writing():
+        store.commit_model(model)
+        for made in variants:
+            artifact.write_text(json.dumps((times or {}).get(made.key.variant, {})))
+            whole = msgspec.structs.replace(made, artifact=describe(artifact, "null"))
+            store.commit(whole, artifact)
+    return store

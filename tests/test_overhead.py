@@ -1,0 +1,34 @@
+"""The estimate of the gateway's own time follows what it sees, and forgets."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.overhead import START_S, Overhead
+
+
+@given(st.floats(0.0, 1.0))
+def test_it_settles_on_what_it_always_sees(seconds: float) -> None:
+    overhead = Overhead(0.0)
+    for _ in range(300):
+        overhead.observe(seconds)
+    assert abs(overhead.estimate_s - seconds) < 1e-6
+
+
+@given(st.lists(st.floats(0.0, 1.0), max_size=30))
+def test_it_is_never_negative_and_never_under_its_least(seen: list[float]) -> None:
+    overhead = Overhead(0.001)
+    for seconds in seen:
+        overhead.observe(seconds)
+        assert 0.0 <= overhead.least_kept_back_s <= overhead.kept_back_s
+        assert overhead.kept_back_s == overhead.estimate_s + 0.001
+
+
+def test_a_spike_widens_it_and_is_forgotten() -> None:
+    overhead = Overhead(0.0)
+    overhead.observe(0.2)
+    assert overhead.estimate_s > 0.2
+    for _ in range(60):
+        overhead.observe(START_S)
+    assert overhead.estimate_s < 0.002
