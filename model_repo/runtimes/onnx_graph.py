@@ -57,7 +57,9 @@ class OnnxSession:
             values: list[Array] = self._session.run(self._names, feeds, options)
             return values
         # ONNX Runtime's NumPy bridge knows no bfloat16: hand over and read back raw 16-bit words.
-        handles = {name: _to_ort(array) for name, array in feeds.items()}
+        # They are not copied: `whole` keeps them alive and in one piece until the run has ended.
+        whole = {n: np.ascontiguousarray(a).reshape(a.shape) for n, a in feeds.items()}
+        handles = {name: _to_ort(array) for name, array in whole.items()}
         return [_from_ort(v) for v in
                 self._session.run_with_ort_values(self._names, handles, options)]
 
