@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from compilers import calls, made_up, stacking
+from compilers import calls, made_up, proof
 from compilers.datasets import Data
 from compilers.signature import Port, Signature
 from model_repo import runtime
@@ -40,7 +40,7 @@ def settle(
     draft = _model(signature, name, version, signature.outputs, batches=False)
     session = runtime.load(FORMAT).open_session(signature.path, draft)
 
-    def run(inputs: stacking.Call) -> stacking.Call:
+    def run(inputs: proof.Call) -> proof.Call:
         return session.run(inputs, LIMIT_S)[0]
 
     try:
@@ -59,7 +59,7 @@ def settle(
     return Settled(model, data, (*signature.remarks, *remark))
 
 
-def _working_size(run: stacking.Run, signature: Signature) -> int:
+def _working_size(run: proof.Run, signature: Signature) -> int:
     """The first size of the free axes with which a run succeeds."""
     reason, slow = "", float("inf")
     for size in made_up.SIZES:
@@ -82,14 +82,14 @@ def _made(signature: Signature, size: int, seed: int) -> Data:
 
 
 def _why_alone(
-    run: stacking.Run, signature: Signature, data: Data | None, size: int, seed: int
+    run: proof.Run, signature: Signature, data: Data | None, size: int, seed: int
 ) -> str | None:
     """Why the model does not batch; None once runs have proved that it does."""
-    if why := stacking.obstacle(signature.inputs, signature.outputs):
+    if why := proof.obstacle(signature.inputs, signature.outputs):
         return why
     if data and any(calls.is_whole(data.inputs[p.name], p.shape or ()) for p in signature.inputs):
         return "each row of the data given is a whole request"
-    if not stacking.stacks(run, _pairs(signature, data, size, seed), signature.outputs):
+    if not proof.stacks(run, _pairs(signature, data, size, seed), signature.outputs):
         return "rows answered together differ from rows answered alone"
     return None
 
@@ -145,7 +145,7 @@ def choose_metric(outputs: tuple[Port, ...], labels: Array | None) -> tuple[Metr
     Without labels it is agreement where one output is scores [n, k], or no output is a float;
     else the cosine of the first float output.
     """
-    floats = [port for port in outputs if port.datatype in stacking.TOLERANCES]
+    floats = [port for port in outputs if port.datatype in proof.TOLERANCES]
     scores = [port for port in floats if len(port.axes or ()) == 2 and (port.axes or ())[1] != 1]
     others = [port for port in outputs if port not in floats]
     if labels is not None:
