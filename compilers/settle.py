@@ -98,13 +98,13 @@ def _pairs(
     signature: Signature, data: Data | None, size: int, seed: int
 ) -> Iterator[tuple[dict[str, Array], dict[str, Array]]]:
     """One row and one row, then one row and two, and so on: each pair from its own seed."""
-    for proof in range(PROOFS):
-        rng = np.random.default_rng([seed, proof])
+    for turn in range(PROOFS):
+        rng = np.random.default_rng([seed, turn])
         if data is None:
             yield (made_up.draw(signature.inputs, size, rng, 1),
-                   made_up.draw(signature.inputs, size, rng, 1 + proof % 2))
+                   made_up.draw(signature.inputs, size, rng, 1 + turn % 2))
         else:
-            rows = rng.integers(len(data), size=2 + proof % 2)
+            rows = rng.integers(len(data), size=2 + turn % 2)
             a, b = data.take(rows[:1]).inputs, data.take(rows[1:]).inputs
             yield dict(a), dict(b)
 
