@@ -13,7 +13,7 @@ def test_the_bound_is_kept_and_named() -> None:
     for _ in range(2):
         door.check()
         door.enter()
-    with pytest.raises(Unavailable, match="2 requests are in flight.*max_in_flight") as caught:
+    with pytest.raises(Unavailable, match=r"2 requests are in flight.*max_in_flight") as caught:
         door.check()
     assert caught.value.retry_after_s > 0
     door.leave()
