@@ -140,6 +140,16 @@ def _label(axes: Any, table: Sequence[Row]) -> None:
         spot = place(float(x), float(y), radius, (extent.width, extent.height), taken)
         taken.append(spot)
         text.set_position(((spot.left - x) * 72 / DPI, (spot.bottom - y) * 72 / DPI))
+        _lead(axes, spot, (float(x), float(y)), radius)
+
+
+def _lead(axes: Any, spot: Box, mark: tuple[float, float], radius: float) -> None:
+    """A thin line from a name to its mark, where they lie apart."""
+    near = (min(max(mark[0], spot.left), spot.right), min(max(mark[1], spot.bottom), spot.top))
+    if math.dist(near, mark) > radius + 6:
+        axes.annotate("", mark, near, xycoords="figure pixels", textcoords="figure pixels",
+                      arrowprops={"arrowstyle": "-", "color": FAINT, "linewidth": 0.9,
+                                  "shrinkA": 2, "shrinkB": radius * 72 / DPI})
 
 
 def _obstacles(axes: Any, table: Sequence[Row]) -> list[Box]:
