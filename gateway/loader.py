@@ -16,7 +16,7 @@ from gateway.core.replica import Replica
 from gateway.core.routing import Choose, Policy
 from gateway.settings import Settings
 from model_repo import plugins, runtime
-from model_repo.errors import BadInput, FareboxError
+from model_repo.errors import BadInput, Corrupt, FareboxError
 from model_repo.prices import PriceBook
 from model_repo.records import Model, Variant, VariantKey
 from model_repo.runtime import Session
@@ -54,50 +54,74 @@ def load(
     """
     problems: list[str] = []
     entries, replicas, sessions = [], {}, {}
+    shelf = _read(store, problems)
+    kept = _within_cap([v for _, found in shelf for v in found], settings.memory_cap_bytes)
+    for model, found in shelf:
+        opened: list[Offer] = []
+        for variant in (each for each in found if each.key in kept):
+            identity = f"{variant.key}@{variant.artifact.sha256}"
+            try:
+                offer = _offer(variant, model, prices, settings, day)
+                session = before.sessions.get(identity) if before else None
+                sessions[identity] = session or _open(store, model, variant)
+            except FareboxError as error:
+                problems.append(str(error))
+                continue
+            opened.append(offer)
+            replicas[variant.key] = _replicas(identity, variant.key, cores, before)
+        reference = next((o for o in opened if o.variant.kind == "reference"), None)
+        if reference is None:
+            name = f"{model.name}/{model.version}"
+            problems.append(f"{name} is not served: it has no usable reference variant")
+            continue
+        entries.append(Entry(model, tuple(opened), reference))
+    return Loaded(Catalog(entries), replicas, sessions, problems)
+
+
+def _read(store: Store, problems: list[str]) -> list[tuple[Model, list[Variant]]]:
+    shelf = []
     for name, version in store.versions():
         try:
             model = store.model(name, version)
         except FareboxError as error:
             problems.append(str(error))
             continue
-        opened: list[Offer] = []
-        for variant in _within_cap(_readable(store, model, problems), settings.memory_cap_bytes):
-            identity = f"{variant.key}@{variant.artifact.sha256}"
-            try:
-                session = before.sessions.get(identity) if before else None
-                sessions[identity] = session or _open(store, model, variant)
-                opened.append(_offer(variant, model, prices, settings, day))
-            except FareboxError as error:
-                problems.append(str(error))
-                continue
-            replicas[variant.key] = _replicas(identity, variant.key, cores, before)
-        reference = next((o for o in opened if o.variant.kind == "reference"), None)
-        if reference is None:
-            problems.append(f"{name}/{version} is not served: it has no usable reference variant")
-            continue
-        entries.append(Entry(model, tuple(opened), reference))
-    return Loaded(Catalog(entries), replicas, sessions, problems)
+        shelf.append((model, sorted(_readable(store, model, problems), key=_by_need)))
+    return shelf
 
 
 def _readable(store: Store, model: Model, problems: list[str]) -> Iterable[Variant]:
-    found = []
     for key in store.keys(model.name, model.version):
         try:
-            found.append(store.variant(key))
+            variant = store.variant(key)
+            _check(variant)
         except FareboxError as error:
             problems.append(str(error))
-    return found
+        else:
+            yield variant
 
 
-def _within_cap(variants: Iterable[Variant], cap_bytes: int) -> list[Variant]:
-    """The reference first, then the cheapest, as long as they fit."""
-    ordered = sorted(variants, key=lambda v: (v.kind != "reference", v.profile.latency[0].device_s))
-    kept, used = [], 0
-    for variant in ordered:
+def _check(variant: Variant) -> None:
+    sizes = [point.batch_size for point in variant.profile.latency]
+    if not sizes or sizes[0] < 1 or sizes != sorted(set(sizes)):
+        raise Corrupt(
+            f"{variant.key}: its profile was measured at the batch sizes {sizes}, which do not "
+            "rise from 1 or more; remove the variant and compile it again"
+        )
+
+
+def _by_need(variant: Variant) -> tuple[bool, float]:
+    return variant.kind != "reference", variant.profile.latency[0].device_s
+
+
+def _within_cap(variants: Iterable[Variant], cap_bytes: int) -> set[VariantKey]:
+    """Every reference, then the cheapest of all models, as long as they fit together."""
+    kept, used = set(), 0
+    for variant in sorted(variants, key=_by_need):
         used += variant.profile.memory_bytes
         if cap_bytes and used > cap_bytes and variant.kind != "reference":
             break
-        kept.append(variant)
+        kept.add(variant.key)
     return kept
 
 

@@ -10,7 +10,7 @@ from model_repo import documents
 from model_repo.errors import BadInput
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
-Positive = Annotated[float, Meta(gt=0)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 OnInfeasible = Literal["reject", "best_effort"]
 
 
@@ -33,8 +33,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     thread would cost more. max_in_flight: requests queued or running at once. patience_s: by when
     a request without a deadline is due, for the order of the queue only. poll_s: how often the
     repository is looked at.
-    drain_s: how long requests in flight may take after SIGTERM. memory_cap_bytes: of loaded
-    variants, cheapest first after the reference; 0 is no cap.
+    drain_s: how long requests in flight may take after SIGTERM. memory_cap_bytes: of all
+    loaded variants, the cheapest first after the references; 0 is no cap.
     """
 
     host: str = "127.0.0.1"
@@ -49,14 +49,14 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     on_infeasible: OnInfeasible = "reject"
     models: dict[str, ModelSettings] = {}
     slo_percentile: Annotated[float, Meta(ge=0.5, le=0.99)] = 0.99
-    margin_s: Annotated[float, Meta(ge=0)] = 0.0002
-    patience_s: Positive = 1.0
+    margin_s: Annotated[float, Meta(ge=0, le=60)] = 0.0002
+    patience_s: Seconds = 1.0
     inline_s: Annotated[float, Meta(ge=0, le=0.001)] = 0.0001
     max_in_flight: Annotated[int, Meta(ge=1)] = 1024
     max_body_bytes: Annotated[int, Meta(ge=1)] = 128 * 2**20
     memory_cap_bytes: Annotated[int, Meta(ge=0)] = 0
-    poll_s: Positive = 5.0
-    drain_s: Positive = 30.0
+    poll_s: Seconds = 5.0
+    drain_s: Seconds = 30.0
     report_only: bool = False
     allow_estimated: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"

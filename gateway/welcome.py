@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from gateway.core.catalog import Entry
-from model_repo.records import Model
+from model_repo.records import Model, TensorSpec
 
 
 def lines(entry: Entry | None, host: str, http: int, grpc: int, metrics: int) -> list[str]:
@@ -23,29 +25,31 @@ def lines(entry: Entry | None, host: str, http: int, grpc: int, metrics: int) ->
     ]
 
 
-def _shape(model: Model) -> list[int]:
-    return [1 if size < 0 else size for size in model.inputs[0].shape]
+def _shape(spec: TensorSpec) -> list[int]:
+    return [1 if size < 0 else size for size in spec.shape]
 
 
 def _body(model: Model) -> str:
-    spec = model.inputs[0]
-    size = 1
-    for length in _shape(model):
-        size *= length
-    value = '"0"' if spec.datatype == "BYTES" else "false" if spec.datatype == "BOOL" else "0"
-    data = ",".join([value] * size)
-    return (
-        f'{{"inputs":[{{"name":"{spec.name}","shape":{_shape(model)},'
-        f'"datatype":"{spec.datatype}","data":[{data}]}}]}}'
-    ).replace(" ", "")
+    return f'{{"inputs":[{",".join(map(_tensor, model.inputs))}]}}'
+
+
+def _tensor(spec: TensorSpec) -> str:
+    value = {"BYTES": '"0"', "BOOL": "false"}.get(spec.datatype, "0")
+    data = ",".join([value] * math.prod(_shape(spec)))
+    shape = str(_shape(spec)).replace(" ", "")
+    return f'{{"name":"{spec.name}","shape":{shape},"datatype":"{spec.datatype}","data":[{data}]}}'
 
 
 def _snippet(model: Model, host: str, grpc: int) -> str:
-    spec, shape = model.inputs[0], _shape(model)
+    inputs = "; ".join(
+        f"i = t.InferInput('{spec.name}', {_shape(spec)}, '{spec.datatype}'); "
+        f"i.set_data_from_numpy(n.zeros({_shape(spec)}, u.triton_to_np_dtype('{spec.datatype}')));"
+        " inputs.append(i)"
+        for spec in model.inputs
+    )
     return (
         'python -c "import numpy as n, tritonclient.grpc as t, tritonclient.utils as u; '
-        f"i = t.InferInput('{spec.name}', {shape}, '{spec.datatype}'); "
-        f"i.set_data_from_numpy(n.zeros({shape}, u.triton_to_np_dtype('{spec.datatype}'))); "
-        f"print(t.InferenceServerClient('{host}:{grpc}').infer('{model.name}', [i])"
+        f"inputs = []; {inputs}; "
+        f"print(t.InferenceServerClient('{host}:{grpc}').infer('{model.name}', inputs)"
         '.get_response())"'
     )
