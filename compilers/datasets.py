@@ -76,7 +76,9 @@ def _shuffled_groups(data: Data, seed: int) -> Sequence[list[int]]:
         digest = hashlib.sha256()
         for array in arrays:
             raw = array[row]
-            digest.update(repr(raw.tolist()).encode() if array.dtype == object else raw.tobytes())
+            is_object = array.dtype == object  # its bytes would be pointers
+            digest.update(repr(np.asarray(raw, object).tolist()).encode() if is_object
+                          else raw.tobytes())
         groups.setdefault(digest.digest(), []).append(row)
     listed = list(groups.values())
     return [listed[i] for i in np.random.default_rng(seed).permutation(len(listed))]

@@ -8,8 +8,9 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
+from msgspec import structs
 
-from compilers import calls, given, int8, settle, signature
+from compilers import calls, given, int8, proof, settle, signature
 from compilers.datasets import Data, split
 from compilers.digests import code_sha256, digest
 from compilers.measure import profile
@@ -204,14 +205,33 @@ class _Import:
         return folder / artifact.path, artifact, (int8.step(name),)
 
     def _profile(self, path: Path, artifact: Artifact, kind: Kind) -> Profile:
+        model = self._as_answered(path, kind)
         return profile(
-            path, artifact.format, self._settled.model, self._parts[1],
-            score=partial(self._score, kind), batch_sizes=BATCH_SIZES, seed=self.request.seed,
-            limit_s=settle.LIMIT_S, progress=self.progress.say,
+            path, artifact.format, model, self._parts[1],
+            score=partial(self._score, kind, model), batch_sizes=BATCH_SIZES,
+            seed=self.request.seed, limit_s=settle.LIMIT_S, progress=self.progress.say,
         )
 
-    def _score(self, kind: Kind, session: Session) -> Score:
-        model, held_out = self._settled.model, self._parts[1]
+    def _as_answered(self, path: Path, kind: Kind) -> Model:
+        """The model as this artifact answers it: measured, hence served, a row at a time if rows
+        sway each other, as they do where dynamic quantization takes its scale from the batch."""
+        model = self._settled.model
+        if kind == "reference" or not model.batches:
+            return model
+        session = runtime.load(settle.FORMAT).open_session(path, model)
+        try:
+            pairs = settle.pairs(self.read, self.data, 1, self.request.seed)
+            is_proved = proof.stacks(
+                lambda inputs: session.run(inputs, settle.LIMIT_S)[0], pairs, self.read.outputs)
+        finally:
+            session.close()
+        if is_proved:
+            return model
+        self.progress.end("rows sway each other in it: it is served a row at a time")
+        return structs.replace(model, batches=False)
+
+    def _score(self, kind: Kind, model: Model, session: Session) -> Score:
+        held_out = self._parts[1]
         if model.metric == "accuracy":
             return judge(session, model, held_out, None)
         return REFERENCE_SCORE if kind == "reference" else judge(

@@ -89,12 +89,12 @@ def _why_alone(
         return why
     if data and any(calls.is_whole(data.inputs[p.name], p.shape or ()) for p in signature.inputs):
         return "each row of the data given is a whole request"
-    if not proof.stacks(run, _pairs(signature, data, size, seed), signature.outputs):
+    if not proof.stacks(run, pairs(signature, data, size, seed), signature.outputs):
         return "rows answered together differ from rows answered alone"
     return None
 
 
-def _pairs(
+def pairs(
     signature: Signature, data: Data | None, size: int, seed: int
 ) -> Iterator[tuple[dict[str, Array], dict[str, Array]]]:
     """One row and one row, then one row and two, and so on: each pair from its own seed."""

@@ -56,3 +56,10 @@ def test_the_seed_decides() -> None:
 def test_refuses_to_leave_nothing_to_train_on(values: list[int]) -> None:
     with pytest.raises(BadInput, match=f"ask for 13 of {len(values)} samples.*make them smaller"):
         split(numbered(values), SIZES, 0)
+
+
+def test_rows_of_single_strings_are_told_apart() -> None:
+    words = np.array([b"%d" % (i % 20) for i in range(30)], dtype=object)
+    splits = split(Data({"word": words}), {"validation": 2, "calibration": 2, "held_out": 2}, 0)
+    seen = [set(part.inputs["word"].tolist()) for part in parts(splits)]
+    assert sum(map(len, seen)) == len(set(words.tolist()))

@@ -112,6 +112,9 @@ def test_with_data_int8_variants_are_judged_by_their_fidelity(
         assert profile.accuracy_samples == 150  # 200 less 50 for calibration
         assert 0.8 < profile.accuracy_low <= profile.accuracy <= profile.accuracy_high <= 1.0
         Store(tmp_path / "repo").artifact(found[name])
+    # A dynamic scale is taken from the whole batch, so that rows would sway each other.
+    assert [p.batch_size for p in found["cpu-int8-dynamic"].profile.latency] == [1]
+    assert found["cpu-int8"].profile.largest_batch == 32
     told = json.loads(capsys.readouterr().out)
     assert told["made"] == ["cpu-reference", "cpu-int8", "cpu-int8-dynamic"]
     assert told["missing"] == {} and told["model"]["metric"] == "agreement"

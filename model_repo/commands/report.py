@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import msgspec
@@ -19,9 +20,9 @@ from model_repo.store import Store
 from model_repo.table import render
 
 COLUMNS = ["variant", "accuracy", "95 %", "p50 ms", "p99 ms", "device us/item", "usd/million",
-           "alone", "times cheaper", ""]
+           "at batch 1", "times cheaper", ""]
 LEGEND = ("* no other variant is better in accuracy, p99 and cost at once; "
-          "usd/million is at the best batch size, alone at batch 1")
+          "usd/million is at the best batch size, then of lone requests")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -77,9 +78,14 @@ def _cells(row: Row, table: Sequence[Row]) -> list[str]:
     return [
         row.variant, f"{row.accuracy:.4f}", f"{row.accuracy_low:.4f} to {row.accuracy_high:.4f}",
         f"{row.p50_ms:.3f}", f"{row.p99_ms:.3f}", f"{row.device_s_per_item * 1e6:.2f}",
-        f"{row.usd_per_million:.3g}", f"{row.usd_per_million_batch1:.3g}",
+        _plain(row.usd_per_million), _plain(row.usd_per_million_batch1),
         "" if times is None else f"{times:.1f}", _marks(row),
     ]
+
+
+def _plain(usd: float) -> str:
+    """Three digits that count, and no exponent: a column of dollars is compared at a glance."""
+    return f"{Decimal(f'{usd:.3g}'):f}"
 
 
 def _marks(row: Row) -> str:
