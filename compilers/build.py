@@ -36,6 +36,8 @@ def compile_plan(plan: Plan, store: Store, progress: Progress) -> dict[str, str]
     """
     if not _missing(plan, store):
         return {}
+    # Asked before anything runs, so that a missing library is not found out at the end.
+    versions(["tqdm", *MEASURED_WITH])
     materials = gather(plan, progress.say)
     _check_signature(store, materials.model)
     with store.writing():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib import metadata
@@ -43,7 +44,10 @@ def code_sha256(module: str) -> str:
 def _path(module: str) -> Path | None:
     """The file of a module of this package; None for what is none, such as an imported name."""
     stem = _ROOT.joinpath(*module.split(".")[1:])
-    return next((p for p in (stem.with_suffix(".py"), stem / "__init__.py") if p.is_file()), None)
+    # A plugin may lie outside our folder; it is loaded by the time its digest is asked for.
+    loaded = getattr(sys.modules.get(module), "__file__", None)
+    places = [stem.with_suffix(".py"), stem / "__init__.py", *([Path(loaded)] if loaded else [])]
+    return next((place for place in places if place.is_file()), None)
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:

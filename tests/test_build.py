@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import tiny_recipe
 
-from compilers import steps
+from compilers import passes, steps
 from compilers.build import compile_plan
 from compilers.cache import FOLDER
+from compilers.digests import code_sha256
 from compilers.passes import quantize
 from compilers.plan import read_plan
 from compilers.progress import Progress
@@ -191,3 +192,19 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(
         compiled(tmp_path, store, tiny_recipe.RECIPE.replace(*recipe, 1),
                  tiny_recipe.SOURCE.replace(*source, 1))
     assert not store.root.exists()
+
+
+def test_the_pass_in_the_readme_is_one_file_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(passes.__path__[0]).parent / "README.md").read_text(encoding="utf-8")
+    code = page.partition("```python\n")[2].partition("```")[0]
+    (tmp_path / "nothing.py").write_text(code, encoding="utf-8")
+    monkeypatch.setattr(passes, "__path__", [*passes.__path__, str(tmp_path)])
+    recipe = tiny_recipe.RECIPE.partition("  int8")[0] + "  same: [nothing]\n"
+    store = Store(tmp_path / "repository")
+    assert compiled(tmp_path / "recipe", store, recipe) == {}
+    same, reference = shelved(store)["cpu-same"], shelved(store)["cpu-fp32"]
+    assert same.notes["nothing.done"] == 1.0
+    assert same.artifact == reference.artifact and same.digest != reference.digest
+    assert code_sha256("compilers.passes.nothing") != code_sha256("compilers.passes.absent")
