@@ -5,21 +5,30 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Sequence
-from datetime import UTC, datetime
+import threading
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
+from gateway import loader
+from gateway.backends.inprocess import InProcess
+from gateway.batcher import Batcher
 from gateway.core.admission import Admission
 from gateway.core.batching import Lane, Pending
 from gateway.core.catalog import Entry, Offer
 from gateway.core.curve import curve
 from gateway.core.ledger import Ledger
 from gateway.core.replica import Replica
+from gateway.core.request import InferRequest
 from gateway.core.routing import Policy
 from gateway.core.scheduler import Scheduler
+from gateway.dataplane import DataPlane
+from gateway.settings import Settings
 from model_repo.prices import PriceBook, parse_price_book
 from model_repo.records import (
     NO_SLO,
@@ -34,6 +43,7 @@ from model_repo.records import (
     VariantKey,
 )
 from model_repo.store import Store, describe
+from model_repo.tensors import Array
 from policies.routing import cheapest
 
 SIZES = (1, 2, 4, 8)
@@ -172,3 +182,64 @@ def shelve(
             whole = msgspec.structs.replace(made, artifact=describe(artifact, "null"))
             store.commit(whole, artifact)
     return store
+
+
+def load(store: Store, before: loader.Loaded | None = None, **settings: Any) -> loader.Loaded:
+    """What the gateway would make of a repository on a set day."""
+    return loader.load(store, prices(), Settings(**settings), 2, date(2026, 1, 1), before)
+
+
+@asynccontextmanager
+async def serving(store: Store, devices: int = 2, **settings: Any) -> AsyncIterator[DataPlane]:
+    """A data plane over a repository, as the server puts it together, but without a socket."""
+    known = Settings(**settings)
+    ledger = Ledger(devices, 0, USD_PER_DEVICE_S)
+    admission = Admission(known.max_in_flight)
+    made = Scheduler(ledger, admission, known.margin_s, known.report_only)
+    backend = InProcess(devices)
+    plane = DataPlane(known, made, Batcher(made, backend, known.inline_s))
+    plane.adopt(load(store, **settings))
+    try:
+        yield plane
+    finally:
+        backend.close()
+
+
+def request(rows: int = 1, **more: Any) -> InferRequest:
+    """A request for the toy model, received at 0 unless said otherwise."""
+    known: dict[str, Any] = {"model": "toy", "version": "", "received_s": 0.0, **more}
+    return InferRequest(inputs={"x": np.zeros((rows, 4), np.float32)}, **known)
+
+
+class Gate:
+    """A session that waits to be let through; counts what entered."""
+
+    def __init__(self) -> None:
+        self.entered, self.opened = threading.Semaphore(0), threading.Event()
+        self.rows: list[int] = []
+        self.is_closed = False
+
+    def run(
+        self, inputs: Mapping[str, Array], limit_s: float | None = None
+    ) -> tuple[dict[str, Array], int]:
+        """Two outputs a row, once the gate is open."""
+        assert not self.is_closed, "a closed session is not used again"
+        rows = len(inputs["x"])
+        self.rows.append(rows)
+        self.entered.release()
+        assert self.opened.wait(60)
+        return {"y": np.zeros((rows, 2), np.float32)}, 1000 * rows
+
+    def close(self) -> None:
+        """Not used again."""
+        self.is_closed = True
+
+
+def gate(plane: DataPlane, name: str = "ref") -> Gate:
+    """Put a gate in the place of a variant's session."""
+    assert plane.loaded is not None, "the plane serves something"
+    made = Gate()
+    (identity,) = (key for key in plane.loaded.sessions if key.startswith(f"toy/1/{name}@"))
+    plane.loaded.sessions[identity] = made
+    plane.adopt(plane.loaded)
+    return made

@@ -139,5 +139,5 @@ def test_estimated_profiles_are_not_routed_to_unless_allowed(tmp_path: Path) -> 
 
 def test_an_unknown_policy_is_told_those_there_are() -> None:
     assert loader.load_policy("cheapest", True).is_best_effort
-    with pytest.raises(NotFound, match="no 'nope' in routing: choose one of .*cheapest"):
+    with pytest.raises(NotFound, match=r"no 'nope' in routing: choose one of .*cheapest"):
         loader.load_policy("nope", False)

@@ -32,3 +32,12 @@ def test_a_spike_widens_it_and_is_forgotten() -> None:
     for _ in range(60):
         overhead.observe(START_S)
     assert overhead.estimate_s < 0.002
+
+
+def test_leaning_back_ends_at_the_least_it_ever_was() -> None:
+    overhead = Overhead(0.001)
+    for seconds in (0.0001, 3.0, 0.5):
+        overhead.observe(seconds)
+    for _ in range(100):
+        overhead.lean_back()
+    assert abs(overhead.kept_back_s - overhead.least_kept_back_s) < 1e-6

@@ -26,6 +26,13 @@ class Overhead:
         """The least it ever was: what no request can do without, even on an idle gateway."""
         return self._least_s + self._margin_s
 
+    def lean_back(self) -> None:
+        """It alone refused a request, and no answer is on its way that could correct it.
+
+        Without this, one slow moment would refuse tight latency bounds for ever.
+        """
+        self.observe(self._least_s)
+
     def observe(self, seconds: float) -> None:
         """Take in what one request took besides queue and run."""
         self._deviation_s += (abs(seconds - self._mean_s) - self._deviation_s) / 4

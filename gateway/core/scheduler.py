@@ -21,7 +21,7 @@ from gateway.core.replica import Replica, pick
 from gateway.core.request import Facts
 from gateway.core.routing import Desk, Policy, Refused, Route
 from gateway.core.tally import Tally
-from model_repo.errors import Expired, FareboxError
+from model_repo.errors import Expired, FareboxError, Unavailable
 from model_repo.records import VariantKey
 
 
@@ -110,6 +110,8 @@ class Scheduler:
             chosen = routing.route(desk, pending, self.pool, self.overhead, now_s, draw)
         if isinstance(chosen, Refused):
             self.tally.refused(pending.slo, chosen.reasons)
+            if self.pool.is_idle() and isinstance(chosen.error, Unavailable):
+                self.overhead.lean_back()
             raise chosen.error
         self.admission.enter()
         pending.chosen, pending.routed = chosen.candidate, chosen.lane.offer
