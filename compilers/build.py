@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from compilers import forms
+from compilers import example, forms
 from compilers.cache import Cache
 from compilers.digests import code_sha256, digest, versions
 from compilers.materials import Materials, gather
@@ -122,7 +122,8 @@ class Build:
             tuple(chosen.record for chosen in planned.passes), step.digest,
             forms.facts(folder).notes,
         )
-        self.store.commit_model(self.materials.model)
+        model = self.materials.model
+        self.store.commit_model(model, example.request(model, self.materials.splits.held_out))
         self.store.commit(variant, folder / artifact.path)
         return variant
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from msgspec import structs
 
-from compilers import calls, given, int8, proof, settle, signature
+from compilers import calls, example, given, int8, proof, settle, signature
 from compilers.datasets import Data, split
 from compilers.digests import code_sha256, digest
 from compilers.measure import profile
@@ -177,7 +177,8 @@ class _Import:
                 outcome.missing[name] = str(error)
                 self.progress.end(f"{name} is not made: {error}")
                 return
-            self.store.commit_model(outcome.model)
+            self.store.commit_model(
+                outcome.model, example.request(outcome.model, self._settled.data))
             self.store.commit(variant, path)
             outcome.made.append(name)
             self.progress.end(f"{variant.key} is shelved")

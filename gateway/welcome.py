@@ -3,26 +3,51 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 from gateway.core.catalog import Entry
 from model_repo.records import Model, TensorSpec
 
 
-def lines(entry: Entry | None, host: str, http: int, grpc: int, metrics: int) -> list[str]:
-    """What runs where, a plain call, one with an SLO, a tritonclient snippet, the metrics."""
+def lines(
+    entry: Entry | None,
+    host: str,
+    http: int,
+    grpc: int,
+    metrics: int,
+    example: Path | None = None,
+    python: str = "python",
+) -> list[str]:
+    """What runs where, a plain call, one with an SLO, a tritonclient snippet, the metrics.
+
+    example: a file with a request to send; made-up zeros without it. python: one that has
+    tritonclient.
+    """
     url = f"http://{host}:{http}"
     if entry is None:
         return [f"farebox listens on {url}, but the repository is empty: farebox compile digits"]
-    name, body = entry.model.name, _body(entry.model)
+    name = entry.model.name
+    body = f"@{example}" if example else f"'{_body(entry.model)}'"
+    code = _snippet_of(example) if example else _snippet(entry.model)
     infer = f"{url}/v2/models/{name}/infer"
     return [
         f"farebox serves {name} in {len(entry.offers)} variants: HTTP {url}, gRPC {host}:{grpc}. "
         "Try:",
-        f"  curl -s {infer} -d '{body}'",
-        f"  curl -s {infer} -H 'x-slo-min-accuracy: 0.97' -H 'x-slo-latency-ms: 20' -d '{body}'",
-        f"  {_snippet(entry.model, host, grpc)}",
+        f"  curl -s {infer} -d {body}",
+        f"  curl -s {infer} -H 'x-slo-min-accuracy: 0.97' -H 'x-slo-latency-ms: 20' -d {body}",
+        f'  {python} -c "import json, numpy as n, tritonclient.grpc as t, tritonclient.utils as u; '
+        f"{code}; "
+        f"print(t.InferenceServerClient('{host}:{grpc}').infer('{name}', inputs).get_response())\"",
         f"  curl -s http://{host}:{metrics}/metrics | grep usd_total",
     ]
+
+
+def _snippet_of(example: Path) -> str:
+    return (
+        f"inputs = [t.InferInput(e['name'], e['shape'], e['datatype']).set_data_from_numpy("
+        "n.array(e['data'], u.triton_to_np_dtype(e['datatype'])).reshape(e['shape'])) "
+        f"for e in json.load(open('{example}'))['inputs']]"
+    )
 
 
 def _shape(spec: TensorSpec) -> list[int]:
@@ -40,16 +65,10 @@ def _tensor(spec: TensorSpec) -> str:
     return f'{{"name":"{spec.name}","shape":{shape},"datatype":"{spec.datatype}","data":[{data}]}}'
 
 
-def _snippet(model: Model, host: str, grpc: int) -> str:
-    inputs = "; ".join(
-        f"i = t.InferInput('{spec.name}', {_shape(spec)}, '{spec.datatype}'); "
-        f"i.set_data_from_numpy(n.zeros({_shape(spec)}, u.triton_to_np_dtype('{spec.datatype}')));"
-        " inputs.append(i)"
+def _snippet(model: Model) -> str:
+    made = [
+        f"t.InferInput('{spec.name}', {_shape(spec)}, '{spec.datatype}').set_data_from_numpy("
+        f"n.zeros({_shape(spec)}, u.triton_to_np_dtype('{spec.datatype}')))"
         for spec in model.inputs
-    )
-    return (
-        'python -c "import numpy as n, tritonclient.grpc as t, tritonclient.utils as u; '
-        f"inputs = []; {inputs}; "
-        f"print(t.InferenceServerClient('{host}:{grpc}').infer('{model.name}', inputs)"
-        '.get_response())"'
-    )
+    ]
+    return f"inputs = [{', '.join(made)}]"

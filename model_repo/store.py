@@ -1,6 +1,7 @@
 """The model repository on disk: the only code that reads or writes its files.
 
     MODEL/VERSION/model.json                 the signature
+    MODEL/VERSION/example.json               one request to try it with
     MODEL/VERSION/VARIANT/variant.json       the manifest, beside the artifact it vouches for
     .staging/                                variants being written
     .build/                                  the compilers' step cache, safe to delete
@@ -29,6 +30,7 @@ from model_repo.records import Artifact, Model, Variant, VariantKey
 
 MANIFEST = "variant.json"
 SIGNATURE = "model.json"
+EXAMPLE = "example.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -122,12 +124,22 @@ class Store:
                 "give the new model another version, or remove the old one first"
             )
 
-    def commit_model(self, model: Model) -> None:
-        """Write a signature; raises BadInput if this version exists with another one."""
+    def commit_model(self, model: Model, example: bytes | None = None) -> None:
+        """Write a signature; raises BadInput if this version exists with another one.
+
+        example: a request in JSON that the model answers.
+        """
         self.check_model(model)
         path = self._version(model.name, model.version) / SIGNATURE
         path.parent.mkdir(parents=True, exist_ok=True)
         durable.write(path, model)
+        if example:
+            path.with_name(EXAMPLE).write_bytes(example)
+
+    def example(self, name: str, version: str) -> Path | None:
+        """The file that holds one request to try the model with, if there is one."""
+        path = self._version(name, version) / EXAMPLE
+        return path if path.is_file() else None
 
     def commit(self, variant: Variant, artifact: Path) -> None:
         """Shelve a variant: copy, sync, then rename; an older one is replaced at one stroke.
@@ -194,7 +206,7 @@ class Store:
     def _drop_empty(self, folder: Path) -> None:
         # Hidden files are what killed commands left.
         while folder != self.root and all(
-            path.name == SIGNATURE or path.name.startswith(".") for path in folder.iterdir()
+            path.name in (SIGNATURE, EXAMPLE) or path.name[0] == "." for path in folder.iterdir()
         ):
             shutil.rmtree(folder)
             folder = folder.parent

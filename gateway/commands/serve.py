@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -12,6 +15,9 @@ from gateway.settings import Settings
 from model_repo import options
 from model_repo.files import read_text
 from model_repo.store import Store
+
+if TYPE_CHECKING:
+    from gateway.server import Server
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -64,25 +70,30 @@ def run(args: argparse.Namespace) -> int:
     if args.check_config:
         print(msgspec.json.format(msgspec.json.encode(settings), indent=2).decode())
         return 0
-    from gateway import log, server, welcome
+    from gateway import log, server
 
     log.configure(settings.log_level)
 
     def on_ready(running: server.Server) -> None:
         if args.welcome:
-            entries = running.plane.catalog.entries()
-            print(
-                "\n".join(
-                    welcome.lines(
-                        entries[0] if entries else None,
-                        settings.host,
-                        running.fronts.http,
-                        running.fronts.grpc,
-                        running.fronts.metrics,
-                    )
-                ),
-                flush=True,
-            )
+            print("\n".join(_welcome(running, settings.host, store)), flush=True)
 
     server.serve(lambda: server.Server(settings, store, prices), on_ready)
     return 0
+
+
+def _welcome(running: Server, host: str, store: Store) -> list[str]:
+    from gateway import welcome
+
+    entries, fronts = running.plane.catalog.entries(), running.fronts
+    entry = entries[0] if entries else None
+    example = store.example(entry.model.name, entry.model.version) if entry else None
+    return welcome.lines(
+        entry,
+        host,
+        fronts.http,
+        fronts.grpc,
+        fronts.metrics,
+        example,
+        os.path.relpath(sys.executable),
+    )
