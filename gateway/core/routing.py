@@ -67,8 +67,7 @@ def route(
     if chosen is not None:
         return Route(_lane(desk.routable, chosen), chosen, desk.policy.name, True, found, left)
     if not desk.policy.is_best_effort or not found:
-        full = slack(slo, pending, overhead.least_kept_back_s, pending.arrived_s)
-        return _nothing_fits(desk, pending, found, ask, full)
+        return _nothing_fits(desk, pending, found, ask, overhead)
     chosen = best_effort(found, slo)
     return Route(_lane(desk.routable, chosen), chosen, "best_effort", False, found, left)
 
@@ -102,7 +101,7 @@ def best_effort(candidates: Sequence[Candidate], slo: SLO) -> Candidate:
 
 
 def _nothing_fits(
-    desk: Desk, pending: Pending, found: Sequence[Candidate], ask: Ask, full_slack_s: float
+    desk: Desk, pending: Pending, found: Sequence[Candidate], ask: Ask, overhead: Overhead
 ) -> Refused:
     """Could it ever be met (Unavailable: 503), or never (Infeasible: 422)?
 
@@ -117,17 +116,23 @@ def _nothing_fits(
             [],
         )
     idle = forecast.idle(desk.routable, pending.items)
-    later = Ask(ask.slo, full_slack_s, ask.tenant, ask.now_s, ask.draw, ask.state)
+    full = slack(ask.slo, pending, overhead.least_kept_back_s, pending.arrived_s)
+    later = Ask(ask.slo, full, ask.tenant, ask.now_s, ask.draw, ask.state)
     if desk.policy.choose(idle, later) is None:
-        reasons = refusals(idle, ask.slo, full_slack_s)
-        return Refused(
-            Infeasible(f"no variant could ever meet the SLO: {sentence(reasons)}"), reasons
-        )
+        reasons = refusals(idle, ask.slo, full)
+        own = _own_share(full, overhead.least_kept_back_s)
+        message = f"no variant could ever meet the SLO{own}: {sentence(reasons)}"
+        return Refused(Infeasible(message), reasons)
     reasons = refusals(found, ask.slo, ask.slack_s)
-    return Refused(
-        Unavailable(f"no variant can meet the SLO now, try again shortly: {sentence(reasons)}"),
-        reasons,
-    )
+    own = _own_share(ask.slack_s, overhead.kept_back_s)
+    message = f"no variant can meet the SLO now, try again shortly{own}: {sentence(reasons)}"
+    return Refused(Unavailable(message), reasons)
+
+
+def _own_share(slack_s: float, kept_back_s: float) -> str:
+    if slack_s == math.inf:
+        return ""
+    return f" (of the time allowed, {kept_back_s * 1e3:.3f} ms are the gateway's own)"
 
 
 def _lane(lanes: Sequence[Lane], chosen: Candidate) -> Lane:
