@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from msgspec import structs
 
-from compilers import calls, example, given, int8, proof, settle, signature
+from compilers import example, given, int8, settle, signature
+from compilers.appraise import Appraiser
 from compilers.datasets import Data, split
 from compilers.digests import code_sha256, digest
-from compilers.measure import profile
 from compilers.progress import Progress
-from compilers.scoring import REFERENCE_SCORE, Score, judge
-from model_repo import runtime
 from model_repo.errors import BadInput, Corrupt, Expired, NotFound
-from model_repo.records import Artifact, Kind, Model, PassStep, Profile, Variant, VariantKey
-from model_repo.runtime import Session
+from model_repo.records import Artifact, Kind, Model, PassStep, Variant, VariantKey
 from model_repo.store import Store, check_name, sha256_of
-from model_repo.tensors import Array
 
 REFERENCE = "cpu-reference"
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
@@ -140,14 +135,9 @@ class _Import:
                 self._settled.data.take(parts.train.labels))
 
     @cached_property
-    def _wanted(self) -> dict[str, Array]:
-        """The reference's answers to the held-out rows."""
-        model = self._settled.model
-        session = runtime.load(settle.FORMAT).open_session(self.read.path, model)
-        try:
-            return calls.compute(session, model, self._parts[1])
-        finally:
-            session.close()
+    def _appraiser(self) -> Appraiser:
+        return Appraiser(self.read, self._settled.model, self.data, self._parts[1],
+                         self.request.seed, self.progress)
 
     @cached_property
     def _inputs_digest(self) -> str:
@@ -192,7 +182,7 @@ class _Import:
         if kind == "variant":
             path, artifact, steps = self._quantize(name)
         key = VariantKey(self.request.name, self.request.version, name)
-        measured = self._profile(path, artifact, kind)
+        measured = self._appraiser.profile(path, artifact.format, kind, BATCH_SIZES)
         return path, Variant(key, kind, "cpu", artifact, measured, steps, self._digest(name))
 
     def _quantize(self, name: str) -> tuple[Path, Artifact, tuple[PassStep, ...]]:
@@ -204,39 +194,6 @@ class _Import:
         artifact = int8.make(name, self.read.path, self._settled.model, calibration,
                              self.request.seed, folder, self.progress.say)
         return folder / artifact.path, artifact, (int8.step(name),)
-
-    def _profile(self, path: Path, artifact: Artifact, kind: Kind) -> Profile:
-        model = self._as_answered(path, kind)
-        return profile(
-            path, artifact.format, model, self._parts[1],
-            score=partial(self._score, kind, model), batch_sizes=BATCH_SIZES,
-            seed=self.request.seed, limit_s=settle.LIMIT_S, progress=self.progress.say,
-        )
-
-    def _as_answered(self, path: Path, kind: Kind) -> Model:
-        """The model as this artifact answers it: measured, hence served, a row at a time if rows
-        sway each other, as they do where dynamic quantization takes its scale from the batch."""
-        model = self._settled.model
-        if kind == "reference" or not model.batches:
-            return model
-        session = runtime.load(settle.FORMAT).open_session(path, model)
-        try:
-            pairs = settle.pairs(self.read, self.data, 1, self.request.seed)
-            is_proved = proof.stacks(
-                lambda inputs: session.run(inputs, settle.LIMIT_S)[0], pairs, self.read.outputs)
-        finally:
-            session.close()
-        if is_proved:
-            return model
-        self.progress.end("rows sway each other in it: it is served a row at a time")
-        return structs.replace(model, batches=False)
-
-    def _score(self, kind: Kind, model: Model, session: Session) -> Score:
-        held_out = self._parts[1]
-        if model.metric == "accuracy":
-            return judge(session, model, held_out, None)
-        return REFERENCE_SCORE if kind == "reference" else judge(
-            session, model, held_out, self._wanted)
 
 
 def _numbered(data: Data) -> Data:

@@ -1,0 +1,78 @@
+"""Measure an imported artifact: its accuracy or fidelity, and whether its rows sway each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+from msgspec import structs
+
+from compilers import calls, proof, settle
+from compilers.datasets import Data
+from compilers.measure import profile
+from compilers.progress import Progress
+from compilers.scoring import REFERENCE_SCORE, Score, judge
+from compilers.signature import Signature
+from model_repo import runtime
+from model_repo.records import Kind, Model, Profile
+from model_repo.runtime import Session
+from model_repo.tensors import Array
+
+
+@dataclass
+class Appraiser:
+    """Judges every artifact of one model on the same held-out rows; `data` is None if made up."""
+
+    read: Signature
+    model: Model
+    data: Data | None
+    held_out: Data
+    seed: int
+    progress: Progress
+
+    def profile(
+        self, path: Path, artifact_format: str, kind: Kind, batch_sizes: Sequence[int]
+    ) -> Profile:
+        """What is known of the artifact; raises BadInput or Expired if it does not run."""
+        model = self._as_answered(path, artifact_format, kind)
+        return profile(
+            path, artifact_format, model, self.held_out, score=partial(self._score, kind, model),
+            batch_sizes=batch_sizes, seed=self.seed, limit_s=settle.LIMIT_S,
+            progress=self.progress.say,
+        )
+
+    def _as_answered(self, path: Path, artifact_format: str, kind: Kind) -> Model:
+        """The model as this artifact answers it: measured, hence served, a row at a time if rows
+        sway each other, as they do where dynamic quantization takes its scale from the batch."""
+        if kind == "reference" or not self.model.batches:
+            return self.model
+        session = runtime.load(artifact_format).open_session(path, self.model)
+        try:
+            pairs = settle.pairs(self.read, self.data, 1, self.seed)
+            is_proved = proof.stacks(
+                lambda inputs: session.run(inputs, settle.LIMIT_S)[0], pairs, self.read.outputs
+            )
+        finally:
+            session.close()
+        if is_proved:
+            return self.model
+        self.progress.end("rows sway each other in it: it is served a row at a time")
+        return structs.replace(self.model, batches=False)
+
+    def _score(self, kind: Kind, model: Model, session: Session) -> Score:
+        if model.metric == "accuracy":
+            return judge(session, model, self.held_out, None)
+        if kind == "reference":
+            return REFERENCE_SCORE
+        return judge(session, model, self.held_out, self._wanted)
+
+    @cached_property
+    def _wanted(self) -> dict[str, Array]:
+        """The reference's answers to the held-out rows."""
+        session = runtime.load(settle.FORMAT).open_session(self.read.path, self.model)
+        try:
+            return calls.compute(session, self.model, self.held_out)
+        finally:
+            session.close()
