@@ -18,6 +18,7 @@ from gateway.oip import describe, proto_codec
 from model_repo.errors import NotFound
 
 _MESSAGE_BYTES = 2**31 - 1
+_TEXT_CHARACTERS = 1000
 Reply = TypeVar("Reply")
 
 
@@ -87,7 +88,8 @@ async def _answer(
         text = str(error) or type(error).__name__
         if status == INTERNAL:
             text = f"internal error: {type(error).__name__}; the server's log has the rest"
-        await context.abort(grpc.StatusCode[status[1]], text)
+        # Clients refuse trailers of more than 8 to 16 KiB, and text grows threefold on the way.
+        await context.abort(grpc.StatusCode[status[1]], text[:_TEXT_CHARACTERS])
         raise AssertionError("abort raises") from error
 
 

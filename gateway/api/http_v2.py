@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -22,8 +23,9 @@ from gateway.errors import INTERNAL, codes
 from gateway.oip import describe, json_codec
 from model_repo.errors import BadInput, Cancelled, Unavailable, Unsupported
 
-Answer = tuple[int, Mapping[str, str], list[bytes]]
+Answer = tuple[int, dict[str, str], list[bytes]]
 JSON = {"content-type": "application/json"}
+_WATCH_AFTER_S = 0.05
 _PREFIX = "/v2/models/{model}"
 _VERSIONED = "/v2/models/{model}/versions/{version}"
 
@@ -102,15 +104,23 @@ class InferEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         received_s = time.monotonic()
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
-        params = scope["path_params"]
+        model, request_id = scope["path_params"]["model"], ""
         try:
+            _check_encoding(headers)
             body = await read_body(receive, self._plane.settings.max_body_bytes)
-            status, extra, parts = await self.answer(
-                params["model"], params.get("version", ""), headers, body, received_s
-            )
+            version = scope["path_params"].get("version", "")
+            request = json_codec.decode(model, version, headers, body, received_s)
+            request_id = request.id
+            async with Watch(receive):
+                response = await self._plane.infer(request)
+            status, (extra, parts) = 200, json_codec.encode(response)
+            if self._plane.settings.log_requests:
+                access.served(response, "http", headers)
         except Exception as error:
-            access.failed(error, "http", params["model"], "", headers)
+            access.failed(error, "http", model, request_id, headers)
             status, extra, parts = error_answer(error)
+        if "x-request-id" in headers:
+            extra["x-request-id"] = headers["x-request-id"]
         length = sum(map(len, parts))
         raw = [(b"content-length", b"%d" % length)]
         raw += [(k.encode("latin-1"), v.encode("latin-1")) for k, v in extra.items()]
@@ -119,24 +129,44 @@ class InferEndpoint:
             await send({"type": "http.response.body", "body": part, "more_body": True})
         await send({"type": "http.response.body", "body": parts[-1]})
 
-    async def answer(
-        self, model: str, version: str, headers: Mapping[str, str], body: bytes, received_s: float
-    ) -> Answer:
-        """(status, headers, body parts) of one inference, free of ASGI.
 
-        Raises the FareboxError to answer with.
-        """
-        encoding = headers.get("content-encoding", "identity")
-        if encoding != "identity":
-            raise Unsupported(f"the Content-Encoding {encoding!r} is not offered: send it plain")
-        request = json_codec.decode(model, version, headers, body, received_s)
-        response = await self._plane.infer(request)
-        extra, parts = json_codec.encode(response)
-        if self._plane.settings.log_requests:
-            access.served(response, "http", headers)
-        if "x-request-id" in headers:
-            extra["x-request-id"] = headers["x-request-id"]
-        return 200, extra, parts
+def _check_encoding(headers: Mapping[str, str]) -> None:
+    encoding = headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        raise Unsupported(f"the Content-Encoding {encoding!r} is not offered: send it plain")
+
+
+class Watch:
+    """Abandons its block once the client goes away; Cancelled is raised then.
+
+    Most answers are there before the watch begins: it costs a timer, not a task, for each.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._watcher: asyncio.Task[None] | None = None
+        self._is_gone = False
+
+    async def __aenter__(self) -> None:
+        self._serving = asyncio.current_task()
+        self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, self._begin)
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._timer.cancel()
+        if self._watcher:
+            self._watcher.cancel()
+        if self._is_gone and kind is asyncio.CancelledError:
+            raise Cancelled("the client went away before its answer") from None
+
+    def _begin(self) -> None:
+        self._watcher = asyncio.create_task(self._wait())
+
+    async def _wait(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._is_gone = True
+        if self._serving:
+            self._serving.cancel()
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:

@@ -38,7 +38,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("e2e")
     root = folder / "repository"
     made = [variant("ref", 0.01, 0.95), variant("mid", 0.004, 0.9), variant("low", 0.001, 0.8)]
-    times = {"ref": {"fill": 3.0}, "mid": {"fill": 2.0}, "low": {"fill": 1.0}}
+    times = {"ref": {"fill": 3.0}, "mid": {"fill": 2.0}, "low": {"fill": 1.0, "device_s": 0.0002}}
     shelve(root, *made, times=times)
     slow = replace(TOY, name="slow", batches=False)
     shelve(root, variant("ref", 0.5, sizes=(1,), model=slow), model=slow,

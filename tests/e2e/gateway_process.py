@@ -54,13 +54,13 @@ class Gateway:
             self._fresh.put(line)
         self._fresh.put(None)
 
-    def wait_for(self, message: str) -> dict[str, Any]:
-        """The next log line that begins so."""
+    def wait_for(self, message: str, **fields: object) -> dict[str, Any]:
+        """The next log line that begins so and has these fields."""
         while (line := self._fresh.get(timeout=PATIENCE_S)) is not None:
             self.lines.append(line)
-            if line["message"].startswith(message):
+            if line["message"].startswith(message) and fields.items() <= line.items():
                 return line
-        raise AssertionError(f"no line {message!r} before the end: {self.lines}")
+        raise AssertionError(f"no line {message!r} {fields} before the end: {self.lines}")
 
     def signal(self, number: int) -> None:
         """Send a signal."""
