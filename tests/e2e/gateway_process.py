@@ -38,6 +38,7 @@ class Gateway:
             env={**os.environ, "GRPC_VERBOSITY": "NONE"},
         )
         self.lines: list[dict[str, Any]] = []
+        self._is_told = False
         self._fresh: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -65,10 +66,11 @@ class Gateway:
     def signal(self, number: int) -> None:
         """Send a signal."""
         self.process.send_signal(number)
+        self._is_told |= number in (signal.SIGTERM, signal.SIGINT)
 
     def stop(self) -> int:
-        """Ask it to end; returns its exit code, with all that it logged in `lines`."""
-        if self.process.poll() is None:
+        """Ask it to end, once; returns its exit code, with all that it logged in `lines`."""
+        if self.process.poll() is None and not self._is_told:
             self.signal(signal.SIGTERM)
         try:
             code = self.process.wait(PATIENCE_S)
@@ -79,8 +81,9 @@ class Gateway:
             assert self.process.stdout is not None and self.process.stderr is not None
             self.process.stdout.close()
             self.process.stderr.close()
-        while (line := self._fresh.get()) is not None:
-            self.lines.append(line)
+        while not self._fresh.empty():
+            if (line := self._fresh.get()) is not None:
+                self.lines.append(line)
         return code
 
     def ask(
