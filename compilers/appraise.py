@@ -38,8 +38,14 @@ class Appraiser:
         """What is known of the artifact; raises BadInput or Expired if it does not run."""
         model = self._as_answered(path, artifact_format, kind)
         return profile(
-            path, artifact_format, model, self.held_out, score=partial(self._score, kind, model),
-            batch_sizes=batch_sizes, seed=self.seed, limit_s=settle.LIMIT_S,
+            path,
+            artifact_format,
+            model,
+            self.held_out,
+            score=partial(self._score, kind, model),
+            batch_sizes=batch_sizes,
+            seed=self.seed,
+            limit_s=settle.LIMIT_S,
             progress=self.progress.say,
         )
 

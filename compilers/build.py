@@ -118,8 +118,13 @@ class Build:
         artifact = read_artifact(folder)
         profile = self._profile(step, folder / artifact.path, artifact.format)
         variant = Variant(
-            planned.key, planned.kind, planned.target.TARGET, artifact, profile,
-            tuple(chosen.record for chosen in planned.passes), step.digest,
+            planned.key,
+            planned.kind,
+            planned.target.TARGET,
+            artifact,
+            profile,
+            tuple(chosen.record for chosen in planned.passes),
+            step.digest,
             forms.facts(folder).notes,
         )
         model = self.materials.model
@@ -130,8 +135,12 @@ class Build:
     def _profile(self, step: Step, path: Path, artifact_format: str) -> Profile:
         """Measured once for each artifact, data, and way of measuring."""
         name = digest(
-            step.digest, "profile", self.materials.model, self.plan.recipe.batch_sizes,
-            code_sha256("compilers.measure"), code_sha256("compilers.scoring"),
+            step.digest,
+            "profile",
+            self.materials.model,
+            self.plan.recipe.batch_sizes,
+            code_sha256("compilers.measure"),
+            code_sha256("compilers.scoring"),
             versions(MEASURED_WITH),
         )
         place = self.cache.find(name)
@@ -146,12 +155,21 @@ class Build:
         from compilers import measure, scoring
 
         held_out = self.materials.splits.held_out
-        judge = partial(scoring.judge, model=self.materials.model, data=held_out,
-                        reference=self._reference_answers())
+        judge = partial(
+            scoring.judge,
+            model=self.materials.model,
+            data=held_out,
+            reference=self._reference_answers(),
+        )
         self.progress.say("measuring")
         return measure.profile(
-            path, artifact_format, self.materials.model, held_out, score=judge,
-            batch_sizes=self.plan.recipe.batch_sizes, seed=self.plan.recipe.seed,
+            path,
+            artifact_format,
+            self.materials.model,
+            held_out,
+            score=judge,
+            batch_sizes=self.plan.recipe.batch_sizes,
+            seed=self.plan.recipe.seed,
             progress=lambda text: self.progress.say(f"measuring {text}"),
         )
 

@@ -46,13 +46,15 @@ def feed(model: Model, data: Data, rows: Array) -> dict[str, Array]:
         return {spec.name: data.inputs[spec.name][rows] for spec in model.inputs}
     return {
         spec.name: np.asarray(array[rows[0]], array.dtype)
-        if is_whole(array := data.inputs[spec.name], spec.shape) else array[rows]
+        if is_whole(array := data.inputs[spec.name], spec.shape)
+        else array[rows]
         for spec in model.inputs
     }
 
 
-def compute(session: Session, model: Model, data: Data, limit_s: float | None = None
-            ) -> dict[str, Array]:
+def compute(
+    session: Session, model: Model, data: Data, limit_s: float | None = None
+) -> dict[str, Array]:
     """Every output for the rows of `data`, in order, one row of answer for one of data.
 
     Rows that do not fill a call of a fixed size are left out at the end.

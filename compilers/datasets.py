@@ -77,8 +77,9 @@ def _shuffled_groups(data: Data, seed: int) -> Sequence[list[int]]:
         for array in arrays:
             raw = array[row]
             is_object = array.dtype == object  # its bytes would be pointers
-            digest.update(repr(np.asarray(raw, object).tolist()).encode() if is_object
-                          else raw.tobytes())
+            digest.update(
+                repr(np.asarray(raw, object).tolist()).encode() if is_object else raw.tobytes()
+            )
         groups.setdefault(digest.digest(), []).append(row)
     listed = list(groups.values())
     return [listed[i] for i in np.random.default_rng(seed).permutation(len(listed))]

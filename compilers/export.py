@@ -29,9 +29,15 @@ def to_onnx(model: TorchModel, work: Work) -> Any:
     try:
         with _quiet():
             program = torch.onnx.export(
-                model.module.eval(), example, dynamo=True, opset_version=OPSET, verbose=False,
-                input_names=list(inputs), output_names=[work.source.output],
-                dynamic_shapes=tuple({0: batch} for _ in example), external_data=False,
+                model.module.eval(),
+                example,
+                dynamo=True,
+                opset_version=OPSET,
+                verbose=False,
+                input_names=list(inputs),
+                output_names=[work.source.output],
+                dynamic_shapes=tuple({0: batch} for _ in example),
+                external_data=False,
             )
     except Exception as error:  # the exporter wraps whatever the network's own code may raise
         reason = " ".join(str(error).split())[:300]

@@ -33,8 +33,10 @@ def load(path: Path) -> tuple[Any, bool]:
         return model, False
     size = sum(_outside_bytes(tensor, path.parent) for tensor in outside)
     if size > LARGEST_BYTES:
-        raise BadInput(f"{path} has {size / 2**30:.1f} GiB of external data: a shelved file holds "
-                       "its weights itself and ends at 2 GiB; store the weights in fewer bits")
+        raise BadInput(
+            f"{path} has {size / 2**30:.1f} GiB of external data: a shelved file holds "
+            "its weights itself and ends at 2 GiB; store the weights in fewer bits"
+        )
     try:
         load_external_data_for_model(model, str(path.parent))
     except Exception as error:  # the onnx package raises its own errors for files and lengths

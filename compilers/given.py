@@ -25,8 +25,10 @@ def read(
     """
     arrays = _open(path, "data")
     if isinstance(arrays, np.ndarray):
-        raise BadInput(f"the data {path} is one array: write one for each input with "
-                       "np.savez(FILE, INPUT=array)")
+        raise BadInput(
+            f"the data {path} is one array: write one for each input with "
+            "np.savez(FILE, INPUT=array)"
+        )
     _check_names(path, set(arrays), ports)
     inputs = {port.name: _cast(arrays[port.name], port, say) for port in ports}
     for port in ports:
@@ -54,8 +56,10 @@ def _open(path: Path, what: str) -> Array | dict[str, Array]:
 def _check_names(path: Path, given: set[str], ports: Sequence[Port]) -> None:
     wanted = {port.name for port in ports}
     if given != wanted:
-        raise BadInput(f"the data {path} has the arrays {sorted(given)}, but the model's inputs "
-                       f"are {sorted(wanted)}: name one array after each")
+        raise BadInput(
+            f"the data {path} has the arrays {sorted(given)}, but the model's inputs "
+            f"are {sorted(wanted)}: name one array after each"
+        )
 
 
 def _cast(array: Array, port: Port, say: Callable[[str], None]) -> Array:
@@ -71,8 +75,10 @@ def _cast(array: Array, port: Port, say: Callable[[str], None]) -> Array:
         if is_exact or (array.dtype == np.float64 and port.datatype == "FP32"):
             say(f"the data for {port.name!r} is {array.dtype}: cast to {port.datatype}")
             return cast_array
-    raise BadInput(f"the data for {port.name!r} is {array.dtype}, but the input is "
-                   f"{port.datatype}: save it as {_advice(port)}")
+    raise BadInput(
+        f"the data for {port.name!r} is {array.dtype}, but the input is "
+        f"{port.datatype}: save it as {_advice(port)}"
+    )
 
 
 def _kind(port: Port) -> str:
@@ -90,8 +96,12 @@ def _advice(port: Port) -> str:
 def _check_shape(array: Array, port: Port) -> None:
     shape = port.shape or ()
     fits = array.shape[1:] if is_whole(array, shape) else (None, *array.shape[1:])
-    if array.ndim == 0 or len(fits) != len(shape) or any(
-        want not in (-1, got) for want, got in zip(shape, fits, strict=True) if got is not None
+    if (
+        array.ndim == 0
+        or len(fits) != len(shape)
+        or any(
+            want not in (-1, got) for want, got in zip(shape, fits, strict=True) if got is not None
+        )
     ):
         raise BadInput(
             f"the data for {port.name!r} has the shape {list(array.shape)}, but the input is "
@@ -105,6 +115,8 @@ def _labels(path: Path, rows: int) -> Array:
         kind = labels.dtype if isinstance(labels, np.ndarray) else "a file of several arrays"
         raise BadInput(f"the labels {path} are {kind}: save one array of integers or strings")
     if labels.ndim == 0 or len(labels) != rows:
-        raise BadInput(f"the labels {path} have the shape {list(labels.shape)}, but the data has "
-                       f"{rows} rows: give one label for each")
+        raise BadInput(
+            f"the labels {path} have the shape {list(labels.shape)}, but the data has "
+            f"{rows} rows: give one label for each"
+        )
     return labels.astype(object) if labels.dtype.kind in "US" else labels

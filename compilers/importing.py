@@ -61,8 +61,7 @@ def import_file(request: Request, store: Store, progress: Progress) -> Outcome:
         folder = Path(name)
         read = signature.read(request.path, folder)
         _refuse_other(request, read.path, store)
-        data = request.data and given.read(
-            request.data, request.labels, read.inputs, progress.end)
+        data = request.data and given.read(request.data, request.labels, read.inputs, progress.end)
         with store.writing():
             return _Import(request, store, progress, read, data or None, folder).run()
 
@@ -131,13 +130,21 @@ class _Import:
             return self._settled.data.take(slice(0, 0)), self._settled.data
         # Nothing is trained here, so what is left over for training is held out as well.
         assert parts.calibration.labels is not None and parts.train.labels is not None
-        return (self._settled.data.take(parts.calibration.labels),
-                self._settled.data.take(parts.train.labels))
+        return (
+            self._settled.data.take(parts.calibration.labels),
+            self._settled.data.take(parts.train.labels),
+        )
 
     @cached_property
     def _appraiser(self) -> Appraiser:
-        return Appraiser(self.read, self._settled.model, self.data, self._parts[1],
-                         self.request.seed, self.progress)
+        return Appraiser(
+            self.read,
+            self._settled.model,
+            self.data,
+            self._parts[1],
+            self.request.seed,
+            self.progress,
+        )
 
     @cached_property
     def _inputs_digest(self) -> str:
@@ -168,7 +175,8 @@ class _Import:
                 self.progress.end(f"{name} is not made: {error}")
                 return
             self.store.commit_model(
-                outcome.model, example.request(outcome.model, self._settled.data))
+                outcome.model, example.request(outcome.model, self._settled.data)
+            )
             self.store.commit(variant, path)
             outcome.made.append(name)
             self.progress.end(f"{variant.key} is shelved")
@@ -191,8 +199,15 @@ class _Import:
             raise BadInput(f"calibrating and judging it takes {FEWEST_ROWS} rows that differ")
         folder = self.folder / name
         folder.mkdir()
-        artifact = int8.make(name, self.read.path, self._settled.model, calibration,
-                             self.request.seed, folder, self.progress.say)
+        artifact = int8.make(
+            name,
+            self.read.path,
+            self._settled.model,
+            calibration,
+            self.request.seed,
+            folder,
+            self.progress.say,
+        )
         return folder / artifact.path, artifact, (int8.step(name),)
 
 

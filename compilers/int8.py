@@ -53,7 +53,12 @@ def step(variant: str) -> PassStep:
 
 
 def make(
-    variant: str, path: Path, model: Model, calibration: Data, seed: int, folder: Path,
+    variant: str,
+    path: Path,
+    model: Model,
+    calibration: Data,
+    seed: int,
+    folder: Path,
     say: Callable[[str], None],
 ) -> Artifact:
     """Quantize the file at `path` into `folder`; raises BadInput saying why that cannot be done."""
@@ -90,8 +95,9 @@ def _raised(proto: Any) -> Any:
         return version_converter.convert_version(proto, LEAST_OPSET)
     except Exception as error:  # the converter raises anything on operators it does not know
         reason = " ".join(str(error).split())[:200]
-        raise BadInput(f"it cannot be raised from opset {given} to {LEAST_OPSET}, which int8 "
-                       f"needs: {reason}") from error
+        raise BadInput(
+            f"it cannot be raised from opset {given} to {LEAST_OPSET}, which int8 needs: {reason}"
+        ) from error
 
 
 def _as_calls(model: Model, data: Data) -> CallByCall:
@@ -105,8 +111,11 @@ def _as_calls(model: Model, data: Data) -> CallByCall:
 
 def _quantizing(graph: Any) -> Counter[str]:
     """How often each operator that computes in integers, or leads there, stands in a graph."""
-    return Counter(kind for kind in _kinds(graph) if "Quant" in kind or "Integer" in kind
-                   or kind.startswith("QLinear"))
+    return Counter(
+        kind
+        for kind in _kinds(graph)
+        if "Quant" in kind or "Integer" in kind or kind.startswith("QLinear")
+    )
 
 
 def _kinds(graph: Any) -> Iterator[str]:

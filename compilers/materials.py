@@ -32,8 +32,15 @@ class Materials:
     def work(self, notes: dict[str, float | str]) -> Work:
         """What one pass may see of it: all but the held-out data."""
         parts = self.splits
-        return Work(self.source, parts.train, parts.validation, parts.calibration, self.seed,
-                    self.say, notes)
+        return Work(
+            self.source,
+            parts.train,
+            parts.validation,
+            parts.calibration,
+            self.seed,
+            self.say,
+            notes,
+        )
 
 
 def gather(plan: Plan, say: Callable[[str], None]) -> Materials:
@@ -79,10 +86,14 @@ def describe(recipe: Recipe, source: Source, data: Data) -> Model:
     if not isinstance(answer, torch.Tensor) or len(answer) != len(data.take(slice(2))):
         raise BadInput(f"{where} must answer one tensor with one row for each row it is given")
     return Model(
-        recipe.model, recipe.version,
+        recipe.model,
+        recipe.version,
         tuple(_spec(name, array) for name, array in example.items()),
         (_spec(source.output, answer.numpy()),),
-        batches=True, metric=recipe.metric, scored_output=source.output, labels=source.labels,
+        batches=True,
+        metric=recipe.metric,
+        scored_output=source.output,
+        labels=source.labels,
     )
 
 

@@ -63,8 +63,19 @@ def profile(
     finally:
         session.close()
     return Profile(
-        merit.value, merit.low, merit.high, merit.samples, latency, load_s, memory, _host(),
-        "measured", datetime.now(UTC), threads=1, seed=seed, versions=_versions(),
+        merit.value,
+        merit.low,
+        merit.high,
+        merit.samples,
+        latency,
+        load_s,
+        memory,
+        _host(),
+        "measured",
+        datetime.now(UTC),
+        threads=1,
+        seed=seed,
+        versions=_versions(),
     )
 
 
@@ -72,7 +83,11 @@ class _Clock:
     """Runs batches of rows drawn at random, and says how long each took."""
 
     def __init__(
-        self, session: Session, model: Model, data: Data, rng: np.random.Generator,
+        self,
+        session: Session,
+        model: Model,
+        data: Data,
+        rng: np.random.Generator,
         limit_s: float | None,
     ) -> None:
         self._session, self._model, self._data = session, model, data

@@ -67,8 +67,10 @@ def read_plan(path: Path) -> Plan:
 
 
 def _plan_variants(recipe: Recipe) -> list[PlannedVariant]:
-    chosen = {name: tuple(_choose(step, name) for step in steps)
-              for name, steps in recipe.variants.items()}
+    chosen = {
+        name: tuple(_choose(step, name) for step in steps)
+        for name, steps in recipe.variants.items()
+    }
     targets = {name: cast(Target, plugins.load(TARGETS, name)) for name in recipe.targets}
     reference = f"cpu-{recipe.reference}"
     planned = []

@@ -20,7 +20,9 @@ class Progress:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
         if self._bar is not None:
@@ -40,8 +42,13 @@ class Progress:
             from tqdm import tqdm
 
             # None: tqdm shows nothing unless standard error is a terminal.
-            self._bar = tqdm(total=self._total, initial=self._done, disable=None, leave=False,
-                             bar_format="{n_fmt}/{total_fmt} [{elapsed}] {desc}")
+            self._bar = tqdm(
+                total=self._total,
+                initial=self._done,
+                disable=None,
+                leave=False,
+                bar_format="{n_fmt}/{total_fmt} [{elapsed}] {desc}",
+            )
         self._bar.set_description_str(self._prefix + text)
 
     def end(self, line: str) -> None:

@@ -51,7 +51,8 @@ def _stacks(run: Run, a: Call, b: Call, outputs: Sequence[Port]) -> bool:
         and _has_rows(second[port.name], rows[1])
         and first[port.name].shape[1:] == second[port.name].shape[1:]
         and is_close(
-            np.concatenate([first[port.name], second[port.name]]), both[port.name], port.datatype)
+            np.concatenate([first[port.name], second[port.name]]), both[port.name], port.datatype
+        )
         for port in outputs
     )
 

@@ -61,8 +61,9 @@ def parse_recipe(text: str, name: str) -> Recipe:
     document = parse(text, dict[str, Any], name)
     variants = document.get("variants")
     if isinstance(variants, dict):
-        named = {key: _read_steps(steps, f"{name}: variant {key!r}")
-                 for key, steps in variants.items()}
+        named = {
+            key: _read_steps(steps, f"{name}: variant {key!r}") for key, steps in variants.items()
+        }
         document = {**document, "variants": named}
     recipe = convert(document, Recipe, name)
     try:

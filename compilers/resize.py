@@ -17,16 +17,21 @@ def load_resized(module: nn.Module, state: dict[str, Tensor]) -> None:
     do not fit any other layer.
     """
     for name, layer in module.named_modules():
-        own = {key: state[path] for key in _own(layer)
-               if (path := f"{name}.{key}" if name else key) in state}
+        own = {
+            key: state[path]
+            for key in _own(layer)
+            if (path := f"{name}.{key}" if name else key) in state
+        }
         if any(getattr(layer, key).shape != tensor.shape for key, tensor in own.items()):
             _set_widths(layer, own, name)
     module.load_state_dict(state, strict=True)
 
 
 def _own(layer: nn.Module) -> list[str]:
-    return [name for name, _ in (*layer.named_parameters(recurse=False),
-                                 *layer.named_buffers(recurse=False))]
+    return [
+        name
+        for name, _ in (*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False))
+    ]
 
 
 def _set_widths(layer: nn.Module, own: dict[str, Tensor], name: str) -> None:

@@ -36,6 +36,7 @@ def saliency(module: nn.Module, data: Data, importance: Importance) -> list[Tens
             if gradient is not None:
                 total += gradient.abs()
     if importance == "taylor":
-        sums = [total * weight.detach().abs()
-                for total, weight in zip(sums, parameters, strict=True)]
+        sums = [
+            total * weight.detach().abs() for total, weight in zip(sums, parameters, strict=True)
+        ]
     return [total / len(labels) for total in sums]

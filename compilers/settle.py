@@ -29,9 +29,7 @@ class Settled:
     remarks: tuple[str, ...]
 
 
-def settle(
-    signature: Signature, name: str, version: str, data: Data | None, seed: int
-) -> Settled:
+def settle(signature: Signature, name: str, version: str, data: Data | None, seed: int) -> Settled:
     """Find inputs that work, prove or disprove batching, choose what fidelity is judged on.
 
     Each run is given LIMIT_S seconds. Raises BadInput if no made-up input works, or the data given
@@ -101,8 +99,10 @@ def pairs(
     for turn in range(PROOFS):
         rng = np.random.default_rng([seed, turn])
         if data is None:
-            yield (made_up.draw(signature.inputs, size, rng, 1),
-                   made_up.draw(signature.inputs, size, rng, 1 + turn % 2))
+            yield (
+                made_up.draw(signature.inputs, size, rng, 1),
+                made_up.draw(signature.inputs, size, rng, 1 + turn % 2),
+            )
         else:
             rows = rng.integers(len(data), size=2 + turn % 2)
             a, b = data.take(rows[:1]).inputs, data.take(rows[1:]).inputs
@@ -113,8 +113,10 @@ def _observe(port: Port, seen: Array) -> Port:
     """The port with the rank it really has; a declared size that it breaks is free."""
     if port.axes is None or len(port.axes) != seen.ndim:
         return replace(port, axes=(None,) * seen.ndim)
-    axes = tuple(None if isinstance(axis, int) and axis != size else axis
-                 for axis, size in zip(port.axes, seen.shape, strict=True))
+    axes = tuple(
+        None if isinstance(axis, int) and axis != size else axis
+        for axis, size in zip(port.axes, seen.shape, strict=True)
+    )
     return replace(port, axes=axes)
 
 
@@ -123,13 +125,23 @@ def _labels(data: Data | None) -> Array | None:
 
 
 def _model(
-    signature: Signature, name: str, version: str, outputs: tuple[Port, ...], *, batches: bool,
+    signature: Signature,
+    name: str,
+    version: str,
+    outputs: tuple[Port, ...],
+    *,
+    batches: bool,
     labels: Array | None = None,
 ) -> Model:
     metric, scored = choose_metric(outputs, labels)
     return Model(
-        name, version, tuple(_spec(port) for port in signature.inputs),
-        tuple(_spec(port) for port in outputs), batches, metric, scored,
+        name,
+        version,
+        tuple(_spec(port) for port in signature.inputs),
+        tuple(_spec(port) for port in outputs),
+        batches,
+        metric,
+        scored,
         signature.classes.get(scored, ()),
     )
 

@@ -11,8 +11,20 @@ from model_repo.errors import BadInput
 
 # onnx.TensorProto.DataType -> OIP datatype.
 DATATYPES = {
-    1: "FP32", 2: "UINT8", 3: "INT8", 4: "UINT16", 5: "INT16", 6: "INT32", 7: "INT64", 8: "BYTES",
-    9: "BOOL", 10: "FP16", 11: "FP64", 12: "UINT32", 13: "UINT64", 16: "BF16",
+    1: "FP32",
+    2: "UINT8",
+    3: "INT8",
+    4: "UINT16",
+    5: "INT16",
+    6: "INT32",
+    7: "INT64",
+    8: "BYTES",
+    9: "BOOL",
+    10: "FP16",
+    11: "FP64",
+    12: "UINT32",
+    13: "UINT64",
+    16: "BF16",
 }
 Axis = int | str | None
 """A fixed size, a named free one, or a free one without a name."""
@@ -59,8 +71,10 @@ def read(path: Path, folder: Path) -> Signature:
     remarks = ["external data is folded into the file"] if is_folded else []
     if classes := foreign.cut_zip_maps(model.graph):
         foreign.need_default_opset(model)
-    remarks += [f"the output {name!r} is a list of maps: the tensor of scores behind it is served"
-                for name in classes]
+    remarks += [
+        f"the output {name!r} is a list of maps: the tensor of scores behind it is served"
+        for name in classes
+    ]
     weights = {tensor.name for tensor in model.graph.initializer}
     weights |= {tensor.values.name for tensor in model.graph.sparse_initializer}
     inputs = [_input(value) for value in model.graph.input if value.name not in weights]
@@ -87,11 +101,15 @@ def _input(value: Any) -> Port:
         )
     port = _port(value)
     if port is None:
-        raise BadInput(f"the input {value.name!r} is of {_element(value)}, which has no OIP "
-                       f"datatype: use one of {', '.join(DATATYPES.values())}")
+        raise BadInput(
+            f"the input {value.name!r} is of {_element(value)}, which has no OIP "
+            f"datatype: use one of {', '.join(DATATYPES.values())}"
+        )
     if port.axes is None:
-        raise BadInput(f"the input {value.name!r} declares no shape: export the model with one; "
-                       "free axes may be left open")
+        raise BadInput(
+            f"the input {value.name!r} declares no shape: export the model with one; "
+            "free axes may be left open"
+        )
     return port
 
 
@@ -105,8 +123,10 @@ def _outputs(graph: Any) -> tuple[list[Port], list[str]]:
             ports.append(port)
         else:
             what = _word(kind) if kind != "tensor_type" else _element(value)
-            dropped.append(f"the output {value.name!r} is left out: it is no tensor that the "
-                           f"protocol can carry ({what})")
+            dropped.append(
+                f"the output {value.name!r} is left out: it is no tensor that the "
+                f"protocol can carry ({what})"
+            )
     return ports, dropped
 
 

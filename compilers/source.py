@@ -92,8 +92,12 @@ def load_source(path: Path) -> Source:
         if not hasattr(module, name):
             raise BadInput(f"the source module {path} has no {name}: define it, {kind}")
     return Source(
-        path, module.MODELS, module.data, getattr(module, "OUTPUT", "output"),
-        tuple(getattr(module, "LABELS", ())), getattr(module, "augment", None),
+        path,
+        module.MODELS,
+        module.data,
+        getattr(module, "OUTPUT", "output"),
+        tuple(getattr(module, "LABELS", ())),
+        getattr(module, "augment", None),
     )
 
 

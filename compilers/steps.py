@@ -60,8 +60,13 @@ def to_artifact(plan: Plan, variant: PlannedVariant) -> Step:
 def _source_step(plan: Plan) -> Step:
     recipe = plan.recipe
     name = digest(
-        "source", recipe.source, recipe.splits, recipe.seed, plan.source_sha256,
-        code_sha256("compilers.training"), versions([*TRAINED_WITH, *recipe.source.libraries]),
+        "source",
+        recipe.source,
+        recipe.splits,
+        recipe.seed,
+        plan.source_sha256,
+        code_sha256("compilers.training"),
+        versions([*TRAINED_WITH, *recipe.source.libraries]),
     )
     return Step(name, "torch", None, partial(_run_source, plan))
 
@@ -78,8 +83,12 @@ def _run_source(plan: Plan, parent: Path, folder: Path, materials: Materials) ->
 
 def _pass_step(parent: Step, chosen: ChosenPass, seed: int) -> Step:
     name = digest(
-        parent.digest, "pass", chosen.record, seed,
-        code_sha256(f"compilers.passes.{chosen.name}"), versions(chosen.module.LIBRARIES),
+        parent.digest,
+        "pass",
+        chosen.record,
+        seed,
+        code_sha256(f"compilers.passes.{chosen.name}"),
+        versions(chosen.module.LIBRARIES),
     )
     return Step(name, chosen.module.FORM, parent, partial(_run_pass, chosen))
 
@@ -109,7 +118,10 @@ def _run_export(parent: Path, folder: Path, materials: Materials) -> None:
 
 def _target_step(parent: Step, target: Target) -> Step:
     name = digest(
-        parent.digest, "target", target.TARGET, code_sha256(f"compilers.targets.{target.TARGET}"),
+        parent.digest,
+        "target",
+        target.TARGET,
+        code_sha256(f"compilers.targets.{target.TARGET}"),
         versions(target.LIBRARIES),
     )
     return Step(name, target.FORM, parent, partial(_run_target, target))

@@ -103,9 +103,7 @@ def _stepper(
     from torch.nn import functional
 
     rate = schedule.learning_rate
-    optimizer = torch.optim.AdamW(
-        module.parameters(), lr=rate, weight_decay=schedule.weight_decay
-    )
+    optimizer = torch.optim.AdamW(module.parameters(), lr=rate, weight_decay=schedule.weight_decay)
     steps = max(1, rows // schedule.batch_size) * schedule.epochs
     curve = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, rate, total_steps=max(1, steps), pct_start=WARM_UP
@@ -137,7 +135,8 @@ def distillation_loss(logits: Tensor, wanted: Tensor, labels: Tensor, teaching: 
     soft = functional.kl_div(
         functional.log_softmax(logits / temperature, 1),
         functional.log_softmax(wanted / temperature, 1),
-        log_target=True, reduction="batchmean",
+        log_target=True,
+        reduction="batchmean",
     )
     return weight * temperature**2 * soft + (1 - weight) * functional.cross_entropy(logits, labels)
 

@@ -36,10 +36,14 @@ def place(
         reach = radius + GAP + step * height * 0.6
         near = radius * 0.7 + GAP
         lefts_bottoms = [
-            (x + reach, y - height / 2), (x - reach - width, y - height / 2),
-            (x + near, y + reach * 0.7), (x + near, y - reach * 0.7 - height),
-            (x - near - width, y + reach * 0.7), (x - near - width, y - reach * 0.7 - height),
-            (x - width / 2, y + reach), (x - width / 2, y - reach - height),
+            (x + reach, y - height / 2),
+            (x - reach - width, y - height / 2),
+            (x + near, y + reach * 0.7),
+            (x + near, y - reach * 0.7 - height),
+            (x - near - width, y + reach * 0.7),
+            (x - near - width, y - reach * 0.7 - height),
+            (x - width / 2, y + reach),
+            (x - width / 2, y - reach - height),
         ]
         for left, bottom in lefts_bottoms:
             box = Box(left, bottom, left + width, bottom + height)

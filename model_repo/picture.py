@@ -41,13 +41,21 @@ def draw(tables: Sequence[Sequence[Row]], prices: str, path: Path) -> None:
     FigureCanvasAgg(figure)  # draws into memory: no display is needed
     figure.text(14 / width, 10 / height, prices, fontsize=8.5, color=SOFT, va="bottom")
     legend = figure.legend(
-        handles=_legend(tables), loc="lower left", bbox_to_anchor=(0, 24 / height), ncols=9,
-        frameon=False, fontsize=9.5, labelcolor=INK, handletextpad=0.4, columnspacing=1.6)
+        handles=_legend(tables),
+        loc="lower left",
+        bbox_to_anchor=(0, 24 / height),
+        ncols=9,
+        frameon=False,
+        fontsize=9.5,
+        labelcolor=INK,
+        handletextpad=0.4,
+        columnspacing=1.6,
+    )
     legend.set_in_layout(False)  # it lies in the foot, which the layout leaves free
     panels = figure.subplots(lines, columns, squeeze=False).ravel()
     for axes, table in zip(panels, tables, strict=False):
         _panel(axes, table, 15 if columns == 1 else 12)
-    for axes in panels[len(tables):]:
+    for axes in panels[len(tables) :]:
         axes.set_visible(False)
     for axes, table in zip(panels, tables, strict=False):
         _label(axes, table)
@@ -66,8 +74,9 @@ def _panel(axes: Any, table: Sequence[Row], title_size: int) -> None:
         _mark(axes, row, area)
     steps = _front(table)
     axes.plot(*zip(*steps, strict=True), color=FAINT, linewidth=1.5, linestyle="--", zorder=1)
-    axes.set_title(finding(table), fontsize=title_size, fontweight="bold", color=INK, loc="left",
-                   pad=12)
+    axes.set_title(
+        finding(table), fontsize=title_size, fontweight="bold", color=INK, loc="left", pad=12
+    )
     axes.set_xlabel("cost at the best batch size, usd per million answers (log scale)", color=INK)
     axes.set_ylabel("accuracy, with its 95 % interval", color=INK)
     axes.set_xscale("log")
@@ -103,11 +112,28 @@ def _areas(table: Sequence[Row]) -> list[float]:
 def _mark(axes: Any, row: Row, area: float) -> None:
     colour = TARGETS.get(row.target, OTHER)
     spread = [[row.accuracy - row.accuracy_low], [row.accuracy_high - row.accuracy]]
-    axes.errorbar(row.usd_per_million, row.accuracy, yerr=spread, fmt="none", ecolor=colour,
-                  elinewidth=1.4, capsize=4, alpha=0.55, zorder=2)
-    axes.scatter(row.usd_per_million, row.accuracy, s=area, zorder=3,
-                 facecolor=colour if row.pareto else "white", edgecolor=colour, linewidth=1.6,
-                 alpha=0.9, marker="D" if row.kind == "reference" else "o")
+    axes.errorbar(
+        row.usd_per_million,
+        row.accuracy,
+        yerr=spread,
+        fmt="none",
+        ecolor=colour,
+        elinewidth=1.4,
+        capsize=4,
+        alpha=0.55,
+        zorder=2,
+    )
+    axes.scatter(
+        row.usd_per_million,
+        row.accuracy,
+        s=area,
+        zorder=3,
+        facecolor=colour if row.pareto else "white",
+        edgecolor=colour,
+        linewidth=1.6,
+        alpha=0.9,
+        marker="D" if row.kind == "reference" else "o",
+    )
 
 
 def _front(table: Sequence[Row]) -> list[tuple[float, float]]:
@@ -130,8 +156,13 @@ def _label(axes: Any, table: Sequence[Row]) -> None:
     taken += [Box(x - r, y - r, x + r, y + r) for (x, y), r in zip(points, radii, strict=True)]
     for row, (x, y), radius in zip(table, points, radii, strict=True):
         text = axes.annotate(
-            f"{row.variant}\np99 {row.p99_ms:.3g} ms", (row.usd_per_million, row.accuracy),
-            textcoords="offset points", xytext=(0, 0), fontsize=9.5, color=INK, linespacing=1.25,
+            f"{row.variant}\np99 {row.p99_ms:.3g} ms",
+            (row.usd_per_million, row.accuracy),
+            textcoords="offset points",
+            xytext=(0, 0),
+            fontsize=9.5,
+            color=INK,
+            linespacing=1.25,
             annotation_clip=False,
         )
         # Names take part in no layout: they lie where there is room already.
@@ -147,31 +178,56 @@ def _lead(axes: Any, spot: Box, mark: tuple[float, float], radius: float) -> Non
     """A thin line from a name to its mark, where they lie apart."""
     near = (min(max(mark[0], spot.left), spot.right), min(max(mark[1], spot.bottom), spot.top))
     if math.dist(near, mark) > radius + 6:
-        axes.annotate("", mark, near, xycoords="figure pixels", textcoords="figure pixels",
-                      arrowprops={"arrowstyle": "-", "color": FAINT, "linewidth": 0.9,
-                                  "shrinkA": 2, "shrinkB": radius * 72 / DPI})
+        axes.annotate(
+            "",
+            mark,
+            near,
+            xycoords="figure pixels",
+            textcoords="figure pixels",
+            arrowprops={
+                "arrowstyle": "-",
+                "color": FAINT,
+                "linewidth": 0.9,
+                "shrinkA": 2,
+                "shrinkB": radius * 72 / DPI,
+            },
+        )
 
 
 def _obstacles(axes: Any, table: Sequence[Row]) -> list[Box]:
     """The thin boxes of intervals and of the front, and the walls around the panel."""
-    lines = [((r.usd_per_million, r.accuracy_low), (r.usd_per_million, r.accuracy_high))
-             for r in table]
+    lines = [
+        ((r.usd_per_million, r.accuracy_low), (r.usd_per_million, r.accuracy_high)) for r in table
+    ]
     lines += list(pairwise(_front(table)))
     boxes = []
     for line in lines:
         (x0, y0), (x1, y1) = sorted(map(tuple, axes.transData.transform(line)))
         boxes.append(Box(x0 - 2, min(y0, y1) - 2, x1 + 2, max(y0, y1) + 2))
     frame, far = axes.get_window_extent(), 1e4
-    return [*boxes, Box(-far, -far, frame.x0 + 2, far), Box(frame.x1, -far, far, far),
-            Box(-far, -far, far, frame.y0 + 2), Box(-far, frame.y1, far, far)]
+    return [
+        *boxes,
+        Box(-far, -far, frame.x0 + 2, far),
+        Box(frame.x1, -far, far, far),
+        Box(-far, -far, far, frame.y0 + 2),
+        Box(-far, frame.y1, far, far),
+    ]
 
 
 def _legend(tables: Sequence[Sequence[Row]]) -> list[Any]:
     from matplotlib.lines import Line2D
 
     def mark(label: str, colour: str, face: str, shape: str = "o") -> Any:
-        return Line2D([], [], linestyle="none", marker=shape, markersize=9, label=label,
-                      markerfacecolor=face, markeredgecolor=colour)
+        return Line2D(
+            [],
+            [],
+            linestyle="none",
+            marker=shape,
+            markersize=9,
+            label=label,
+            markerfacecolor=face,
+            markeredgecolor=colour,
+        )
 
     targets = sorted({row.target for table in tables for row in table})
     return [

@@ -48,8 +48,7 @@ def rows(
     prices = {v.target: book.target_price(v.target, day) for v in variants}
     servable = {v.key for v in variants if is_servable(v)}
     competing = [v for v in variants if v.key in servable and v.profile.source != "estimated"]
-    best = {v.key for v in front(
-        competing, lambda v: _usd(v.profile.best_point, prices[v.target]))}
+    best = {v.key for v in front(competing, lambda v: _usd(v.profile.best_point, prices[v.target]))}
     made = [_row(v, prices[v.target], v.key in servable, v.key in best) for v in variants]
     return sorted(made, key=lambda row: (-row.usd_per_million, row.variant))
 
@@ -58,11 +57,22 @@ def _row(variant: Variant, price: Price, servable: bool, pareto: bool) -> Row:
     key, profile = variant.key, variant.profile
     lone, best = profile.latency[0], profile.best_point
     return Row(
-        key.model, key.version, key.variant, variant.target,
-        profile.accuracy, profile.accuracy_low, profile.accuracy_high,
-        lone.p50_s * 1e3, lone.p99_s * 1e3, best.device_s / best.batch_size,
-        MILLION * _usd(best, price), MILLION * _usd(lone, price),
-        variant.kind, profile.source, servable, pareto,
+        key.model,
+        key.version,
+        key.variant,
+        variant.target,
+        profile.accuracy,
+        profile.accuracy_low,
+        profile.accuracy_high,
+        lone.p50_s * 1e3,
+        lone.p99_s * 1e3,
+        best.device_s / best.batch_size,
+        MILLION * _usd(best, price),
+        MILLION * _usd(lone, price),
+        variant.kind,
+        profile.source,
+        servable,
+        pareto,
     )
 
 
@@ -93,8 +103,9 @@ def finding(table: Sequence[Row], points: float = 0.01) -> str:
     if len(table) == 1:
         return f"{name}: only the reference is there"
     # Rounded, since 0.98 - 0.97 is a little more than 0.01 in binary.
-    close = [row for row in table if row.pareto
-             and round(compared.accuracy - row.accuracy, 9) <= points]
+    close = [
+        row for row in table if row.pareto and round(compared.accuracy - row.accuracy, 9) <= points
+    ]
     best = min(close, key=lambda row: row.usd_per_million, default=compared)
     times = times_cheaper(best, table) or 1.0
     if best is compared or times < 1.05:

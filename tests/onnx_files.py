@@ -26,7 +26,8 @@ def write(
 ) -> Path:
     """Save a checked model whose ports are (name, element type, shape)."""
     graph = helper.make_graph(
-        list(nodes), "graph",
+        list(nodes),
+        "graph",
         [helper.make_tensor_value_info(*port) for port in inputs],
         [helper.make_tensor_value_info(*port) for port in outputs],
         [numpy_helper.from_array(np.asarray(a), name) for name, a in (weights or {}).items()],

@@ -20,8 +20,9 @@ from model_repo.records import TensorSpec, Variant
 from model_repo.store import Store
 
 
-def compiled(folder: Path, store: Store, recipe: str = tiny_recipe.RECIPE,
-             source: str = tiny_recipe.SOURCE) -> dict[str, str]:
+def compiled(
+    folder: Path, store: Store, recipe: str = tiny_recipe.RECIPE, source: str = tiny_recipe.SOURCE
+) -> dict[str, str]:
     plan = read_plan(tiny_recipe.write(folder, recipe, source))
     with Progress(len(plan.variants)) as progress:
         return compile_plan(plan, store, progress)
@@ -79,7 +80,8 @@ def test_another_repository_gets_the_same_bytes(store: Store, tmp_path: Path) ->
     other = Store(tmp_path / "repository")
     compiled(tmp_path / "recipe", other)
     assert {name: variant.artifact.sha256 for name, variant in shelved(store).items()} == {
-        name: variant.artifact.sha256 for name, variant in shelved(other).items()}
+        name: variant.artifact.sha256 for name, variant in shelved(other).items()
+    }
 
 
 def test_no_pickle_is_kept(store: Store) -> None:
@@ -145,7 +147,9 @@ def test_two_at_once_are_refused(copied: Store, tmp_path: Path) -> None:
 
 
 def test_one_failing_variant_does_not_lose_the_others(
-    copied: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    copied: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def fail(*_: object) -> None:
@@ -189,8 +193,12 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(
 ) -> None:
     store = Store(tmp_path / "repository")
     with pytest.raises(BadInput, match=words):
-        compiled(tmp_path, store, tiny_recipe.RECIPE.replace(*recipe, 1),
-                 tiny_recipe.SOURCE.replace(*source, 1))
+        compiled(
+            tmp_path,
+            store,
+            tiny_recipe.RECIPE.replace(*recipe, 1),
+            tiny_recipe.SOURCE.replace(*source, 1),
+        )
     assert not store.root.exists()
 
 

@@ -15,19 +15,36 @@ from model_repo.errors import BadInput, Cancelled, FareboxError, NotFound, Unava
 from model_repo.store import Store
 
 HEAVY = {
-    "torch", "onnx", "onnxruntime", "numpy", "scipy", "sklearn", "matplotlib", "grpc", "starlette",
-    "uvicorn", "tritonclient", "ml_dtypes", "asyncio",
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "numpy",
+    "scipy",
+    "sklearn",
+    "matplotlib",
+    "grpc",
+    "starlette",
+    "uvicorn",
+    "tritonclient",
+    "ml_dtypes",
+    "asyncio",
 }
 
 
 def imported(*words: str) -> set[str]:
     """The heavy modules that a command line leaves loaded."""
-    code = ("import sys\nfrom model_repo.cli import main\n"
-            "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
-            "print(*sys.modules, file=sys.stderr)")
+    code = (
+        "import sys\nfrom model_repo.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+        "print(*sys.modules, file=sys.stderr)"
+    )
     done = subprocess.run(
-        [sys.executable, "-c", code, *words], text=True, capture_output=True, check=True,
-        cwd=Path(__file__).parents[1])
+        [sys.executable, "-c", code, *words],
+        text=True,
+        capture_output=True,
+        check=True,
+        cwd=Path(__file__).parents[1],
+    )
     return HEAVY & set(done.stderr.splitlines()[-1].split())
 
 
@@ -62,11 +79,19 @@ def test_no_command_and_a_wrong_one_are_bad_input(capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(BadInput("no"), 2), (NotFound("no"), 2), (Unavailable("no"), 1), (Cancelled("no"), 1),
-     (FareboxError("no"), 1), (KeyboardInterrupt(), 130)],
+    [
+        (BadInput("no"), 2),
+        (NotFound("no"), 2),
+        (Unavailable("no"), 1),
+        (Cancelled("no"), 1),
+        (FareboxError("no"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
 )
 def test_each_error_has_its_exit_code_and_one_sentence(
-    error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def fail(_: object) -> int:
@@ -124,7 +149,9 @@ def test_the_repository_may_be_named_by_the_environment(
 def test_a_reader_that_goes_away_is_no_failure() -> None:
     code = "from model_repo.cli import main; import sys; sys.exit(main(['prices', '--json']))"
     with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         cwd=Path(__file__).parents[1],
     ) as process:
         assert process.stdout and process.stderr

@@ -23,13 +23,29 @@ HEAVY = ["torch", "sklearn", "scipy", "onnx", "onnxscript", "safetensors", "tqdm
 
 
 def command(recipe: Path | str, repository: Path, *options: str) -> list[str]:
-    return [sys.executable, "-W", "error", "-m", "model_repo.cli", "compile", str(recipe),
-            "--repository", str(repository), *options]
+    return [
+        sys.executable,
+        "-W",
+        "error",
+        "-m",
+        "model_repo.cli",
+        "compile",
+        str(recipe),
+        "--repository",
+        str(repository),
+        *options,
+    ]
 
 
 def run(recipe: Path | str, repository: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(recipe, repository, *options), cwd=ROOT, text=True,
-                          capture_output=True, timeout=200, check=False)
+    return subprocess.run(
+        command(recipe, repository, *options),
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        timeout=200,
+        check=False,
+    )
 
 
 def finished(repository: Path) -> dict[str, int]:
@@ -38,8 +54,10 @@ def finished(repository: Path) -> dict[str, int]:
 
 
 def hashes(repository: Path) -> dict[str, str]:
-    return {variant.key.variant: variant.artifact.sha256
-            for variant in Store(repository).variants("tiny", "1")}
+    return {
+        variant.key.variant: variant.artifact.sha256
+        for variant in Store(repository).variants("tiny", "1")
+    }
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +83,14 @@ def test_with_everything_shelved_nothing_heavy_is_imported(whole: tuple[Path, Pa
         f"heavy = [name for name in {HEAVY!r} if name in sys.modules]\n"
         "print(json.dumps([code, heavy, time.monotonic() - start]))"
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, text=True,
-                          capture_output=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
     code, heavy, seconds = json.loads(done.stdout.splitlines()[-1])
     assert (code, heavy) == (0, [])
     # The promise is well under a second; the rest is for a machine that is busy.
@@ -94,8 +118,9 @@ def test_killed_at_any_step_it_goes_on_where_it_was(
 
 
 def _kill_after(recipe: Path, repository: Path, steps: int) -> None:
-    process = subprocess.Popen(command(recipe, repository), cwd=ROOT, stderr=subprocess.DEVNULL,
-                               stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command(recipe, repository), cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
     try:
         end = time.monotonic() + 100
         while len(finished(repository)) < steps:
@@ -114,14 +139,23 @@ def _kill_after(recipe: Path, repository: Path, steps: int) -> None:
         ("[" + tiny_recipe.RECIPE, tiny_recipe.SOURCE, "not valid YAML"),
         (tiny_recipe.RECIPE, None, "source.py cannot be read"),
         (tiny_recipe.RECIPE, "raise OSError('moon')", "raised OSError: moon"),
-        (tiny_recipe.RECIPE.replace("model: teacher", "model: x"), tiny_recipe.SOURCE,
-         "source, model is 'x'"),
-        (tiny_recipe.RECIPE.replace("held_out: 100", "held_out: 500"), tiny_recipe.SOURCE,
-         "ask for 590 of 500 samples"),
+        (
+            tiny_recipe.RECIPE.replace("model: teacher", "model: x"),
+            tiny_recipe.SOURCE,
+            "source, model is 'x'",
+        ),
+        (
+            tiny_recipe.RECIPE.replace("held_out: 100", "held_out: 500"),
+            tiny_recipe.SOURCE,
+            "ask for 590 of 500 samples",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence_exit_two_and_nothing_written(
-    tmp_path: Path, recipe: str, source: str | None, words: str,
+    tmp_path: Path,
+    recipe: str,
+    source: str | None,
+    words: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     from model_repo.cli import main

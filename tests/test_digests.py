@@ -61,10 +61,17 @@ def test_each_plugin_lists_the_libraries_it_imports(package: str) -> None:
     for name in plugins.names(package):
         module = plugins.load(package, name)
         tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
-        imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import)
-                    for alias in node.names}
-        imported |= {node.module for node in ast.walk(tree)
-                     if isinstance(node, ast.ImportFrom) and node.module}
+        imported = {
+            alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import)
+            for alias in node.names
+        }
+        imported |= {
+            node.module
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module
+        }
         tops = {word.partition(".")[0] for word in imported} & HEAVY
         heavy = {DISTRIBUTIONS.get(top, top) for top in tops}
         assert heavy <= set(module.LIBRARIES), f"{name} imports {heavy}"

@@ -21,8 +21,13 @@ def model(datatype: str, batches: bool, rows: int) -> Model:
 
 def rows(datatype: str) -> Data:
     values = np.array([[1, 0], [0, 1], [1, 1], [0, 0]])
-    return Data({"x": values.astype(str).astype(object) if datatype == "BYTES"
-                 else values.astype(dtype_of(datatype, "x"))})
+    return Data(
+        {
+            "x": values.astype(str).astype(object)
+            if datatype == "BYTES"
+            else values.astype(dtype_of(datatype, "x"))
+        }
+    )
 
 
 @pytest.mark.parametrize("datatype", ["FP32", "FP64", "INT8", "UINT64", "BOOL", "BYTES"])

@@ -24,8 +24,9 @@ def materials(tmp_path: Path) -> Materials:
 def test_names_axes_answers_and_origin(materials: Materials, tmp_path: Path) -> None:
     model = TorchModel("teacher", materials.source.build("teacher", 0).eval())
     proto = export.to_onnx(model, materials.work({}))
-    sizes = [dim.dim_param or dim.dim_value
-             for dim in proto.graph.input[0].type.tensor_type.shape.dim]
+    sizes = [
+        dim.dim_param or dim.dim_value for dim in proto.graph.input[0].type.tensor_type.shape.dim
+    ]
     assert sizes == ["batch", 1, 8, 8]
     assert [value.name for value in proto.graph.input] == ["image"]
     assert [value.name for value in proto.graph.output] == ["scores"]

@@ -14,7 +14,9 @@ def test_strips_every_place_a_path_can_hide(tmp_path: Path) -> None:
     secret = "/home/me/net.py"
     proto = onnx.load(onnx_files.linear(tmp_path / "given.onnx"))
     branch = onnx.helper.make_graph(
-        [onnx.helper.make_node("Identity", ["x"], ["y"], doc_string=secret)], "branch", [],
+        [onnx.helper.make_node("Identity", ["x"], ["y"], doc_string=secret)],
+        "branch",
+        [],
         [onnx.helper.make_tensor_value_info("y", 1, [1], doc_string=secret)],
     )
     proto.graph.node.append(onnx.helper.make_node("If", ["c"], ["z"], then_branch=branch))

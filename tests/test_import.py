@@ -50,8 +50,7 @@ def rows(count: int = 120, columns: int = 4) -> Array:
 
 
 def answer(path: Path, given_rows: Array) -> Array:
-    found = settle.settle(
-        importing.signature.read(path, path.parent), "m", "1", None, seed=0).model
+    found = settle.settle(importing.signature.read(path, path.parent), "m", "1", None, seed=0).model
     outputs, _ = runtime.load("onnx_graph").open_session(path, found).run({"x": given_rows})
     return outputs["y"].argmax(axis=1)
 
@@ -64,7 +63,10 @@ def test_the_files_onnx_runtime_ships_are_imported(
     (variant,) = variants(tmp_path, name).values()
     profile = variant.profile
     assert (variant.key.variant, variant.kind, variant.target) == (
-        "cpu-reference", "reference", "cpu")
+        "cpu-reference",
+        "reference",
+        "cpu",
+    )
     assert (profile.accuracy, profile.accuracy_low, profile.accuracy_samples) == (1.0, 1.0, 0)
     assert [point.batch_size for point in profile.latency] == [1]
     out = capsys.readouterr()
@@ -256,8 +258,11 @@ def test_a_cast_that_loses_nothing_is_made_and_said(
 
 def test_strings_go_in_and_labels_may_be_strings(tmp_path: Path) -> None:
     path = write(
-        tmp_path / "m.onnx", [node("Identity", "x", "y")],
-        [("x", TensorProto.STRING, ["n"])], [("y", TensorProto.STRING, ["n"])])
+        tmp_path / "m.onnx",
+        [node("Identity", "x", "y")],
+        [("x", TensorProto.STRING, ["n"])],
+        [("y", TensorProto.STRING, ["n"])],
+    )
     words = np.array([f"word {i % 7}" for i in range(50)])
     data = save(tmp_path, words, x=words)
     assert run(path, *data, "--repository", tmp_path / "repo") == 0
@@ -282,11 +287,13 @@ def test_a_variant_taken_off_the_shelf_or_broken_is_made_again(tmp_path: Path) -
 
 def test_two_inputs_and_two_outputs(tmp_path: Path) -> None:
     path = write(
-        tmp_path / "m.onnx", [node("MatMul", "a w", "sum"), node("Add", "sum b", "y"),
-                              node("Sub", "sum b", "z")],
+        tmp_path / "m.onnx",
+        [node("MatMul", "a w", "sum"), node("Add", "sum b", "y"), node("Sub", "sum b", "z")],
         [("a", FLOAT, ["n", 4]), ("b", FLOAT, ["n", 3])],
         [("y", FLOAT, ["n", 3]), ("z", FLOAT, ["n", 3])],
-        {"w": np.random.default_rng(0).random((4, 3), np.float32)}, opset=11)
+        {"w": np.random.default_rng(0).random((4, 3), np.float32)},
+        opset=11,
+    )
     data = save(tmp_path, a=rows(60, 4), b=rows(60, 3))
     assert run(path, *data, "--repository", tmp_path / "repo") == 0
     found = variants(tmp_path / "repo")
@@ -300,8 +307,13 @@ def test_calibration_and_held_out_rows_have_none_in_common(tmp_path: Path) -> No
     request = importing.Request(path, "m", "1")
     data = Data({"x": np.repeat(rows(40), 2, axis=0)})
     work = importing._Import(
-        request, Store(tmp_path), None,  # type: ignore[arg-type]  # nothing is told here
-        importing.signature.read(path, tmp_path), data, tmp_path)
+        request,
+        Store(tmp_path),
+        None,  # type: ignore[arg-type]  # nothing is told here
+        importing.signature.read(path, tmp_path),
+        data,
+        tmp_path,
+    )
     work.__dict__["_settled"] = settle.settle(work.read, "m", "1", data, 0)
     calibration, held_out = ({row.tobytes() for row in part.inputs["x"]} for part in work._parts)
     assert calibration and held_out and not calibration & held_out

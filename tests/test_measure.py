@@ -18,8 +18,13 @@ from model_repo.records import Model, Profile, TensorSpec
 from model_repo.runtime import Session
 
 MODEL = Model(
-    "m", "1", (TensorSpec("x", "FP32", (-1, 4)),), (TensorSpec("y", "FP32", (-1, 3)),), True,
-    "agreement", "y",
+    "m",
+    "1",
+    (TensorSpec("x", "FP32", (-1, 4)),),
+    (TensorSpec("y", "FP32", (-1, 3)),),
+    True,
+    "agreement",
+    "y",
 )
 DATA = Data({"x": np.random.default_rng(0).random((50, 4), np.float32)})
 
@@ -36,14 +41,22 @@ def null(folder: Path, **times: float) -> Path:
 
 def profile(path: Path, form: str, model: Model = MODEL, limit_s: float | None = None) -> Profile:
     return measure.profile(
-        path, form, model, DATA, score=reference, batch_sizes=[4, 1, 4], seed=3, limit_s=limit_s)
+        path, form, model, DATA, score=reference, batch_sizes=[4, 1, 4], seed=3, limit_s=limit_s
+    )
 
 
 def test_a_profile_says_what_was_measured_where_and_when(tmp_path: Path) -> None:
     told: list[str] = []
     seen = measure.profile(
-        linear(tmp_path / "m.onnx"), "onnx_graph", MODEL, DATA, score=reference,
-        batch_sizes=[1, 8], seed=3, progress=told.append)
+        linear(tmp_path / "m.onnx"),
+        "onnx_graph",
+        MODEL,
+        DATA,
+        score=reference,
+        batch_sizes=[1, 8],
+        seed=3,
+        progress=told.append,
+    )
     assert [point.batch_size for point in seen.latency] == [1, 8]
     for point in seen.latency:
         assert 0 < point.p50_s <= point.p95_s <= point.p99_s
@@ -65,8 +78,9 @@ def test_the_times_of_a_known_model_come_back(tmp_path: Path) -> None:
         assert point.p50_s >= point.device_s
 
 
-def test_a_slow_model_is_run_a_few_times_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-                                              ) -> None:
+def test_a_slow_model_is_run_a_few_times_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(measure, "BUDGET_S", 0.01)
     seen = profile(null(tmp_path, device_s=0.02), "null")
     assert {point.runs for point in seen.latency} == {measure.FEWEST_RUNS}
@@ -74,7 +88,8 @@ def test_a_slow_model_is_run_a_few_times_only(tmp_path: Path, monkeypatch: pytes
 
 def test_a_model_that_does_not_batch_is_timed_one_call_at_a_time(tmp_path: Path) -> None:
     fixed = Model(
-        "m", "1", (TensorSpec("x", "FP32", (2, 4)),), (TensorSpec("y", "FP32", (2, 3)),), False)
+        "m", "1", (TensorSpec("x", "FP32", (2, 4)),), (TensorSpec("y", "FP32", (2, 3)),), False
+    )
     seen = profile(linear(tmp_path / "m.onnx", rows=2), "onnx_graph", fixed)
     assert [point.batch_size for point in seen.latency] == [1]
 
@@ -102,8 +117,8 @@ def test_two_profiles_agree_on_device_time(tmp_path: Path) -> None:
     """Within 10 % on a quiet machine; twice that here, where the tests share the cores."""
     path = linear(tmp_path / "m.onnx", columns=256, classes=512)
     model = Model(
-        "m", "1", (TensorSpec("x", "FP32", (-1, 256)),), (TensorSpec("y", "FP32", (-1, 512)),),
-        True)
+        "m", "1", (TensorSpec("x", "FP32", (-1, 256)),), (TensorSpec("y", "FP32", (-1, 512)),), True
+    )
     data = Data({"x": np.random.default_rng(0).random((64, 256), np.float32)})
     one, two = (
         measure.profile(path, "onnx_graph", model, data, score=reference, batch_sizes=[32], seed=s)
@@ -117,6 +132,7 @@ def test_calls_of_one_row_or_many_answer_alike(tmp_path: Path) -> None:
 
     session = runtime.load("onnx_graph").open_session(linear(tmp_path / "m.onnx"), MODEL)
     joined = calls.compute(session, MODEL, DATA)["y"]
-    alone = np.concatenate([
-        calls.compute(session, MODEL, DATA.take(slice(i, i + 1)))["y"] for i in range(len(DATA))])
+    alone = np.concatenate(
+        [calls.compute(session, MODEL, DATA.take(slice(i, i + 1)))["y"] for i in range(len(DATA))]
+    )
     assert joined == pytest.approx(alone, abs=1e-6)

@@ -17,8 +17,13 @@ measures = st.lists(st.tuples(few, few, few), max_size=12)
 def build(measured: list[Measures]) -> list[Variant]:
     """Variants with these (accuracy, p99, cost); the cost is kept in device_s."""
     return [
-        Variant(VariantKey("m", "1", f"v{i}"), "variant", "cpu", Artifact("a", "null", "", 0),
-                profile(accuracy / 10, p99_s, cost))
+        Variant(
+            VariantKey("m", "1", f"v{i}"),
+            "variant",
+            "cpu",
+            Artifact("a", "null", "", 0),
+            profile(accuracy / 10, p99_s, cost),
+        )
         for i, (accuracy, p99_s, cost) in enumerate(measured)
     ]
 
@@ -34,8 +39,11 @@ def dominates(a: Measures, b: Measures) -> bool:
 @given(measures)
 def test_a_variant_is_on_the_front_unless_another_dominates_it(measured: list[Measures]) -> None:
     names = [variant.key.variant for variant in front(build(measured), usd)]
-    wanted = [f"v{i}" for i, own in enumerate(measured)
-              if not any(dominates(other, own) for other in measured)]
+    wanted = [
+        f"v{i}"
+        for i, own in enumerate(measured)
+        if not any(dominates(other, own) for other in measured)
+    ]
     assert names == wanted
 
 

@@ -37,8 +37,10 @@ def test_halves_the_channels_and_comes_back_from_disk(
     assert made.module[4].weight.shape == (10, 64)
     assert work.notes["prune.parameters_kept"] == pytest.approx(0.5, abs=0.02)
     assert set(work.notes) == {
-        "prune.unpruned_validation_accuracy", "prune.untuned_validation_accuracy",
-        "prune.parameters_kept", "prune.validation_accuracy",
+        "prune.unpruned_validation_accuracy",
+        "prune.untuned_validation_accuracy",
+        "prune.parameters_kept",
+        "prune.validation_accuracy",
     }
     forms.save(made, {}, tmp_path)
     back = forms.load(tmp_path, work.source, 0)
@@ -56,8 +58,9 @@ def test_dead_channels_go_first(work: Work, importance: Importance) -> None:
         network[4].weight.reshape(10, 8, 16)[:, dead] = 0
     images = torch.rand(3, 1, 8, 8)
     wanted = network(images)
-    made = prune.apply(TorchModel("teacher", network), options(importance=importance, epochs=0),
-                       work)
+    made = prune.apply(
+        TorchModel("teacher", network), options(importance=importance, epochs=0), work
+    )
     torch.testing.assert_close(made.module(images), wanted)
 
 

@@ -67,14 +67,21 @@ def test_static_is_unsigned_by_signed_and_per_channel(work: Work, graph: Any) ->
     types = {item.name: item.data_type for item in made.graph.initializer}
     assert onnx.TensorProto.INT8 in types.values()
     assert onnx.TensorProto.UINT8 in types.values()
-    axes = [item for node in made.graph.node if node.op_type == "DequantizeLinear"
-            for item in node.attribute if item.name == "axis"]
+    axes = [
+        item
+        for node in made.graph.node
+        if node.op_type == "DequantizeLinear"
+        for item in node.attribute
+        if item.name == "axis"
+    ]
     assert axes, "a scale for each output channel"
 
 
 def test_the_same_model_gives_the_same_bytes(work: Work, graph: Any) -> None:
-    made = [quantize.apply(graph, quantize.Options(), work).SerializeToString(deterministic=True)
-            for _ in range(2)]
+    made = [
+        quantize.apply(graph, quantize.Options(), work).SerializeToString(deterministic=True)
+        for _ in range(2)
+    ]
     assert made[0] == made[1]
 
 

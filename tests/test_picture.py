@@ -22,15 +22,31 @@ from model_repo.store import Store
 
 def row(variant: str, accuracy: float, usd: float, p99_ms: float = 1.0, **changes: object) -> Row:
     values: dict[str, object] = dict(
-        model="digits", version="1", variant=variant, target="cpu", accuracy=accuracy,
-        accuracy_low=accuracy - 0.02, accuracy_high=min(1.0, accuracy + 0.02), p50_ms=p99_ms / 2,
-        p99_ms=p99_ms, device_s_per_item=1e-6, usd_per_million=usd, usd_per_million_batch1=usd,
-        kind="variant", source="measured", servable=True, pareto=True)
+        model="digits",
+        version="1",
+        variant=variant,
+        target="cpu",
+        accuracy=accuracy,
+        accuracy_low=accuracy - 0.02,
+        accuracy_high=min(1.0, accuracy + 0.02),
+        p50_ms=p99_ms / 2,
+        p99_ms=p99_ms,
+        device_s_per_item=1e-6,
+        usd_per_million=usd,
+        usd_per_million_batch1=usd,
+        kind="variant",
+        source="measured",
+        servable=True,
+        pareto=True,
+    )
     return Row(**{**values, **changes})  # type: ignore[arg-type]  # each key is checked by Row
 
 
-TABLE = [row("cpu-fp32", 0.98, 1.0, kind="reference"), row("gpu-fp16", 0.97, 0.1, target="gpu"),
-         row("fpga-int8", 0.9, 0.01, target="fpga", pareto=False)]
+TABLE = [
+    row("cpu-fp32", 0.98, 1.0, kind="reference"),
+    row("gpu-fp16", 0.97, 0.1, target="gpu"),
+    row("fpga-int8", 0.9, 0.01, target="fpga", pareto=False),
+]
 
 
 def size_of(path: Path) -> tuple[int, int]:
@@ -41,27 +57,35 @@ def size_of(path: Path) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize(
-    ("panels", "size"), [(1, (1200, 800)), (2, (1800, 600)), (3, (1800, 1200))])
+    ("panels", "size"), [(1, (1200, 800)), (2, (1800, 600)), (3, (1800, 1200))]
+)
 def test_one_panel_for_each_model(panels: int, size: tuple[int, int], tmp_path: Path) -> None:
     picture.draw([TABLE] * panels, "c7i.large at 0.09 usd/h", tmp_path / "p.png")
     assert size_of(tmp_path / "p.png") == size
 
 
-@pytest.mark.parametrize("table", [
-    [row("alone", 1.0, 0.5)],
-    [row("a", 0.9, 0.5), row("b", 0.9, 0.5), row("c", 0.9, 0.5)],
-    [row("a", 0.9, 1e-6), row("b", 0.95, 1e6)],
-    [row("none", 0.9, 0.5, pareto=False)],
-    [row("x" * 60, 0.9, 0.5), row("cosine", -0.3, 0.1, p99_ms=0.0)],
-])
+@pytest.mark.parametrize(
+    "table",
+    [
+        [row("alone", 1.0, 0.5)],
+        [row("a", 0.9, 0.5), row("b", 0.9, 0.5), row("c", 0.9, 0.5)],
+        [row("a", 0.9, 1e-6), row("b", 0.95, 1e6)],
+        [row("none", 0.9, 0.5, pareto=False)],
+        [row("x" * 60, 0.9, 0.5), row("cosine", -0.3, 0.1, p99_ms=0.0)],
+    ],
+)
 def test_odd_tables_are_drawn_too(table: list[Row], tmp_path: Path) -> None:
     picture.draw([table], "", tmp_path / "p.png")
     assert size_of(tmp_path / "p.png") == (1200, 800)
 
 
 def test_the_front_steps_up_where_more_money_buys_more_accuracy() -> None:
-    table = [row("a", 0.9, 1), row("b", 0.95, 2), row("c", 0.93, 3),
-             row("d", 0.99, 4, pareto=False)]
+    table = [
+        row("a", 0.9, 1),
+        row("b", 0.95, 2),
+        row("c", 0.93, 3),
+        row("d", 0.99, 4, pareto=False),
+    ]
     assert picture._front(table) == [(1, 0.9), (2, 0.9), (2, 0.95)]
 
 

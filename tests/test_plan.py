@@ -34,14 +34,15 @@ def test_a_step_records_every_option(tmp_path: Path) -> None:
         ("ratio: 0.5", "importance: luck", ["importance", "'luck'", "'taylor'"]),
         ("ratio: 0.5", "ration: 0.5", ["'ration'", "ratio", "epochs"]),
         ("ratio: 0.5, ", "", ["ratio", "'prune'"]),
-        ("[prune: {ratio: 0.5, epochs: 1}, quantize]", "[quantize, prune: {ratio: 0.5}]",
-         ["'pruned-int8'", "'prune' takes a torch network", "'quantize' before it gives ONNX"]),
+        (
+            "[prune: {ratio: 0.5, epochs: 1}, quantize]",
+            "[quantize, prune: {ratio: 0.5}]",
+            ["'pruned-int8'", "'prune' takes a torch network", "'quantize' before it gives ONNX"],
+        ),
         ("source:", "source:\n  module: other.py", ["other.py", "cannot be read", "module"]),
     ],
 )
-def test_refuses_before_anything_runs(
-    tmp_path: Path, old: str, new: str, words: list[str]
-) -> None:
+def test_refuses_before_anything_runs(tmp_path: Path, old: str, new: str, words: list[str]) -> None:
     assert old in tiny_recipe.RECIPE
     path = tiny_recipe.write(tmp_path, tiny_recipe.RECIPE.replace(old, new, 1))
     with pytest.raises(BadInput) as caught:

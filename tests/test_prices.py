@@ -28,8 +28,9 @@ def test_a_device_second_is_an_hour_divided_by_seconds_and_devices() -> None:
 
 @given(st.sets(st.integers(0, 400), min_size=1), st.integers(0, 500))
 def test_the_latest_price_not_after_the_day_holds(days: set[int], day: int) -> None:
-    book = PriceBook({}, tuple(
-        price(usd=1.0 + since, since=START + timedelta(since)) for since in sorted(days)))
+    book = PriceBook(
+        {}, tuple(price(usd=1.0 + since, since=START + timedelta(since)) for since in sorted(days))
+    )
     at = START + timedelta(day)
     before = [since for since in days if since <= day]
     if before:

@@ -28,8 +28,10 @@ def test_reads_every_part() -> None:
     assert recipe.source.module == "source.py"
     assert recipe.source.training.epochs == 3
     assert recipe.splits.held_out == 60
-    assert recipe.variants["small"] == (PassStep("distill", {"student": "small"}),
-                                        PassStep("quantize"))
+    assert recipe.variants["small"] == (
+        PassStep("distill", {"student": "small"}),
+        PassStep("quantize"),
+    )
     assert recipe.reference == "fp32"
 
 

@@ -18,8 +18,10 @@ from model_repo.store import Store
 DAY = date(2026, 2, 1)
 BOOK = PriceBook(
     {"cpu": "small", "gpu": "big"},
-    (Price("small", "vcpu", 2, 0.72, date(2026, 1, 1), "a list"),
-     Price("big", "gpu", 1, 36.0, date(2026, 1, 1), "a list")),
+    (
+        Price("small", "vcpu", 2, 0.72, date(2026, 1, 1), "a list"),
+        Price("big", "gpu", 1, 36.0, date(2026, 1, 1), "a list"),
+    ),
 )
 
 
@@ -58,9 +60,14 @@ def test_the_dearest_comes_first_and_savings_are_against_the_reference(tmp_path:
 
 def test_what_is_beaten_estimated_or_not_servable_is_not_on_the_front(tmp_path: Path) -> None:
     assert {name for name, row in table(tmp_path).items() if row.pareto} == {
-        "cpu-fp32", "cpu-int8", "gpu-fp16"}
-    variants = [*make(tmp_path),
-                shelve(Store(tmp_path), "wish", profile(0.99, 1e-6, 1e-9, source="estimated"))]
+        "cpu-fp32",
+        "cpu-int8",
+        "gpu-fp16",
+    }
+    variants = [
+        *make(tmp_path),
+        shelve(Store(tmp_path), "wish", profile(0.99, 1e-6, 1e-9, source="estimated")),
+    ]
     listed = rows(variants, BOOK, DAY, lambda variant: variant.target == "cpu")
     by_name = {row.variant: row for row in listed}
     assert {name for name, row in by_name.items() if row.pareto} == {"cpu-fp32", "cpu-int8"}
@@ -100,9 +107,23 @@ def test_the_command_prints_json_with_every_promised_key(
     assert main(["report", "digits", "--json", "--repository", str(tmp_path)]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert set(row) == {
-        "model", "version", "variant", "target", "accuracy", "accuracy_low", "accuracy_high",
-        "p50_ms", "p99_ms", "device_s_per_item", "usd_per_million", "usd_per_million_batch1",
-        "kind", "source", "servable", "pareto"}
+        "model",
+        "version",
+        "variant",
+        "target",
+        "accuracy",
+        "accuracy_low",
+        "accuracy_high",
+        "p50_ms",
+        "p99_ms",
+        "device_s_per_item",
+        "usd_per_million",
+        "usd_per_million_batch1",
+        "kind",
+        "source",
+        "servable",
+        "pareto",
+    }
 
 
 def test_an_unknown_model_and_an_empty_repository_say_what_to_do(

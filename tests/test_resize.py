@@ -16,10 +16,15 @@ from model_repo.errors import BadInput
 
 def network(width: int, hidden: int) -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(1, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
+        nn.Conv2d(1, width, 3, padding=1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
         nn.Conv2d(width, width, 3, padding=1, groups=width),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-        nn.Linear(width, hidden), nn.LayerNorm(hidden), nn.Linear(hidden, 10),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(width, hidden),
+        nn.LayerNorm(hidden),
+        nn.Linear(hidden, 10),
     ).eval()
 
 

@@ -19,7 +19,8 @@ from model_repo.runtime import Session
 from model_repo.tensors import Array
 
 MODEL = Model(
-    "m", "1", (TensorSpec("x", "FP32", (-1, 4)),), (TensorSpec("y", "FP32", (-1, 3)),), True)
+    "m", "1", (TensorSpec("x", "FP32", (-1, 4)),), (TensorSpec("y", "FP32", (-1, 3)),), True
+)
 ROWS = {"x": np.random.default_rng(0).random((5, 4), np.float32)}
 
 
@@ -98,15 +99,22 @@ def test_onnx_gives_its_reason_for_inputs_it_refuses(
 
 def endless(path: Path) -> Path:
     body = helper.make_graph(
-        [node("Identity", "go_in", "go_out"), node("Identity", "v", "w")], "body",
-        [helper.make_tensor_value_info("i", TensorProto.INT64, []),
-         helper.make_tensor_value_info("go_in", TensorProto.BOOL, []),
-         helper.make_tensor_value_info("v", FLOAT, ["n", 4])],
-        [helper.make_tensor_value_info("go_out", TensorProto.BOOL, []),
-         helper.make_tensor_value_info("w", FLOAT, ["n", 4])])
+        [node("Identity", "go_in", "go_out"), node("Identity", "v", "w")],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_in", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("v", FLOAT, ["n", 4]),
+        ],
+        [
+            helper.make_tensor_value_info("go_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("w", FLOAT, ["n", 4]),
+        ],
+    )
     made = helper.make_node("Loop", ["", "go", "x"], ["y"], body=body)
-    return write(path, [made], [("x", FLOAT, ["n", 4])], [("y", FLOAT, ["n", 4])],
-                 {"go": np.array(True)})
+    return write(
+        path, [made], [("x", FLOAT, ["n", 4])], [("y", FLOAT, ["n", 4])], {"go": np.array(True)}
+    )
 
 
 def test_an_endless_run_ends_at_its_limit_and_harms_no_other(tmp_path: Path) -> None:
@@ -152,10 +160,15 @@ def test_sessions_are_shared_by_threads(tmp_path: Path) -> None:
 
 
 def test_bytes_are_text_to_onnx_and_anything_else_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "m.onnx", [node("Identity", "x", "y")],
-                 [("x", TensorProto.STRING, ["n"])], [("y", TensorProto.STRING, ["n"])])
-    model = Model("m", "1", (TensorSpec("x", "BYTES", (-1,)),), (TensorSpec("y", "BYTES", (-1,)),),
-                  True)
+    path = write(
+        tmp_path / "m.onnx",
+        [node("Identity", "x", "y")],
+        [("x", TensorProto.STRING, ["n"])],
+        [("y", TensorProto.STRING, ["n"])],
+    )
+    model = Model(
+        "m", "1", (TensorSpec("x", "BYTES", (-1,)),), (TensorSpec("y", "BYTES", (-1,)),), True
+    )
     session = onnx_session(path, model)
     given = np.array([b"plain", "ü".encode(), "str"], object)
     assert session.run({"x": given})[0]["y"].tolist() == ["plain", "ü", "str"]
@@ -166,12 +179,19 @@ def test_bytes_are_text_to_onnx_and_anything_else_is_refused(tmp_path: Path) -> 
 def test_bfloat16_need_not_be_contiguous_nor_own_its_memory(tmp_path: Path) -> None:
     from ml_dtypes import bfloat16
 
-    path = write(tmp_path / "m.onnx", [node("Identity", "x", "y")],
-                 [("x", TensorProto.BFLOAT16, ["n", 2])], [("y", TensorProto.BFLOAT16, ["n", 2])])
+    path = write(
+        tmp_path / "m.onnx",
+        [node("Identity", "x", "y")],
+        [("x", TensorProto.BFLOAT16, ["n", 2])],
+        [("y", TensorProto.BFLOAT16, ["n", 2])],
+    )
     specs = (TensorSpec("x", "BF16", (-1, 2)),), (TensorSpec("y", "BF16", (-1, 2)),)
     session = onnx_session(path, Model("m", "1", *specs, True))
     whole = np.arange(12, dtype=np.float32).astype(bfloat16).reshape(2, 6)
-    for given in (whole[:, ::3], whole.reshape(6, 2), np.frombuffer(
-            whole.tobytes(), bfloat16).reshape(6, 2)):
+    for given in (
+        whole[:, ::3],
+        whole.reshape(6, 2),
+        np.frombuffer(whole.tobytes(), bfloat16).reshape(6, 2),
+    ):
         outputs, _ = session.run({"x": given})
         assert (outputs["y"] == given).all() and outputs["y"].dtype == bfloat16

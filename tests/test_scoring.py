@@ -28,18 +28,25 @@ class Echo:
     def close(self) -> None: ...
 
 
-def model(metric: Metric, shape: tuple[int, ...], datatype: str = "FP32", batches: bool = True
-          ) -> Model:
+def model(
+    metric: Metric, shape: tuple[int, ...], datatype: str = "FP32", batches: bool = True
+) -> Model:
     specs = (TensorSpec("x", datatype, shape),), (TensorSpec("y", datatype, shape),)
     return Model("m", "1", *specs, batches, metric, "y")
 
 
-def echo(metric: Metric, given: Array, labels: Array | None = None,
-         reference: Array | None = None, batches: bool = True) -> scoring.Score:
+def echo(
+    metric: Metric,
+    given: Array,
+    labels: Array | None = None,
+    reference: Array | None = None,
+    batches: bool = True,
+) -> scoring.Score:
     wanted = None if reference is None else {"y": reference}
     shape = (-1, *given.shape[1:])
     return scoring.judge(
-        Echo(), model(metric, shape, batches=batches), Data({"x": given}, labels), wanted)
+        Echo(), model(metric, shape, batches=batches), Data({"x": given}, labels), wanted
+    )
 
 
 def test_accuracy_of_scores_is_the_share_of_right_argmaxes() -> None:
@@ -78,8 +85,11 @@ def test_labels_that_cannot_be_compared_are_refused(
 
 
 def test_agreement_compares_decisions_not_scores() -> None:
-    score = echo("agreement", np.array([[0.2, 0.8], [0.6, 0.4]]),
-                 reference=np.array([[0.1, 0.9], [0.4, 0.6]]))
+    score = echo(
+        "agreement",
+        np.array([[0.2, 0.8], [0.6, 0.4]]),
+        reference=np.array([[0.1, 0.9], [0.4, 0.6]]),
+    )
     assert (score.value, score.samples) == (0.5, 2)
 
 

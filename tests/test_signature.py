@@ -81,16 +81,19 @@ def test_a_plain_file_is_kept_byte_for_byte(tmp_path: Path) -> None:
 def test_external_data_is_folded_in(tmp_path: Path) -> None:
     plain = linear(tmp_path / "plain.onnx")
     whole = onnx.load(plain)
-    onnx.save(whole, tmp_path / "m.onnx", save_as_external_data=True, location="m.bin",
-              size_threshold=0)
+    onnx.save(
+        whole, tmp_path / "m.onnx", save_as_external_data=True, location="m.bin", size_threshold=0
+    )
     folder = tmp_path / "out"
     folder.mkdir()
     read = signature.read(tmp_path / "m.onnx", folder)
     assert read.path.parent == folder and "external data" in read.remarks[0]
     rows = np.ones((2, 4), np.float32)
     found = settle.settle(read, "m", "1", None, 0).model
-    results = [runtime.load("onnx_graph").open_session(p, found).run({"x": rows})[0]["y"]
-               for p in (plain, read.path)]
+    results = [
+        runtime.load("onnx_graph").open_session(p, found).run({"x": rows})[0]["y"]
+        for p in (plain, read.path)
+    ]
     assert (results[0] == results[1]).all()
     (tmp_path / "m.bin").unlink()
     with pytest.raises(BadInput, match="external data"):
@@ -104,8 +107,13 @@ def test_more_external_data_than_one_file_holds_is_refused(
 
     monkeypatch.setattr(foreign, "LARGEST_BYTES", 10)
     linear(tmp_path / "plain.onnx")
-    onnx.save(onnx.load(tmp_path / "plain.onnx"), tmp_path / "m.onnx", save_as_external_data=True,
-              location="m.bin", size_threshold=0)
+    onnx.save(
+        onnx.load(tmp_path / "plain.onnx"),
+        tmp_path / "m.onnx",
+        save_as_external_data=True,
+        location="m.bin",
+        size_threshold=0,
+    )
     with pytest.raises(BadInput, match="ends at 2 GiB"):
         signature.read(tmp_path / "m.onnx", tmp_path)
 
@@ -125,9 +133,12 @@ def test_names_with_slashes_and_dots_and_several_tensors(tmp_path: Path) -> None
 
 def test_an_initializer_listed_as_an_input_is_none(tmp_path: Path) -> None:
     path = write(
-        tmp_path / "m.onnx", [node("Mul", "x w", "y")],
-        [("x", FLOAT, ["n", 2]), ("w", FLOAT, [2])], [("y", FLOAT, ["n", 2])],
-        {"w": np.ones(2, np.float32)}, opset=11,
+        tmp_path / "m.onnx",
+        [node("Mul", "x w", "y")],
+        [("x", FLOAT, ["n", 2]), ("w", FLOAT, [2])],
+        [("y", FLOAT, ["n", 2])],
+        {"w": np.ones(2, np.float32)},
+        opset=11,
     )
     assert [spec.name for spec in settled(path).model.inputs] == ["x"]
 
@@ -136,7 +147,8 @@ def test_rows_that_touch_each_other_do_not_batch(tmp_path: Path) -> None:
     path = write(
         tmp_path / "m.onnx",
         [node("ReduceMean", "x", "mean", axes=[0], keepdims=1), node("Sub", "x mean", "y")],
-        [("x", FLOAT, ["n", 2])], [("y", FLOAT, ["n", 2])],
+        [("x", FLOAT, ["n", 2])],
+        [("y", FLOAT, ["n", 2])],
     )
     read = settled(path)
     assert not read.model.batches and read.model.inputs[0].shape == (-1, 2)
@@ -146,7 +158,8 @@ def test_rows_that_touch_each_other_do_not_batch(tmp_path: Path) -> None:
 def test_a_recurrent_net_with_its_batch_on_axis_one_does_not_batch(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     path = write(
-        tmp_path / "m.onnx", [node("LSTM", "x w r", "y hidden", hidden_size=2)],
+        tmp_path / "m.onnx",
+        [node("LSTM", "x w r", "y hidden", hidden_size=2)],
         [("x", FLOAT, ["time", "n", 3])],
         [("y", FLOAT, ["time", 1, "n", 2]), ("hidden", FLOAT, [1, "n", 2])],
         {"w": rng.random((1, 8, 3), np.float32), "r": rng.random((1, 8, 2), np.float32)},
@@ -154,8 +167,10 @@ def test_a_recurrent_net_with_its_batch_on_axis_one_does_not_batch(tmp_path: Pat
     read = settled(path)
     assert not read.model.batches and "axis 0 of 'hidden' is fixed at 1" in read.remarks[-1]
     only_y = write(
-        tmp_path / "y.onnx", [node("LSTM", "x w r", "y", hidden_size=2)],
-        [("x", FLOAT, ["time", "n", 3])], [("y", FLOAT, ["time", 1, "n", 2])],
+        tmp_path / "y.onnx",
+        [node("LSTM", "x w r", "y", hidden_size=2)],
+        [("x", FLOAT, ["time", "n", 3])],
+        [("y", FLOAT, ["time", 1, "n", 2])],
         {"w": rng.random((1, 8, 3), np.float32), "r": rng.random((1, 8, 2), np.float32)},
     )
     assert "differ from rows answered alone" in settled(only_y).remarks[-1]
@@ -163,8 +178,10 @@ def test_a_recurrent_net_with_its_batch_on_axis_one_does_not_batch(tmp_path: Pat
 
 def test_a_scalar_belongs_to_the_whole_request(tmp_path: Path) -> None:
     path = write(
-        tmp_path / "m.onnx", [node("Mul", "x scale", "y")],
-        [("x", FLOAT, ["n", 2]), ("scale", FLOAT, [])], [("y", FLOAT, ["n", 2])],
+        tmp_path / "m.onnx",
+        [node("Mul", "x scale", "y")],
+        [("x", FLOAT, ["n", 2]), ("scale", FLOAT, [])],
+        [("y", FLOAT, ["n", 2])],
     )
     read = settled(path)
     assert not read.model.batches and "'scale' is a scalar" in read.remarks[-1]
@@ -175,9 +192,12 @@ def test_a_free_sequence_axis_batches(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     path = write(
         tmp_path / "m.onnx",
-        [node("Gather", "table ids", "rows"),
-         node("ReduceMean", "rows", "y", axes=[1], keepdims=0)],
-        [("ids", INT64, ["n", "length"])], [("y", FLOAT, ["n", 5])],
+        [
+            node("Gather", "table ids", "rows"),
+            node("ReduceMean", "rows", "y", axes=[1], keepdims=0),
+        ],
+        [("ids", INT64, ["n", "length"])],
+        [("y", FLOAT, ["n", 5])],
         {"table": rng.random((9, 5), np.float32)},
     )
     model = settled(path).model
@@ -188,8 +208,10 @@ def test_a_free_sequence_axis_batches(tmp_path: Path) -> None:
 def test_a_size_that_works_is_found(tmp_path: Path) -> None:
     """Only images of side 8 can be flattened into this layer."""
     path = write(
-        tmp_path / "m.onnx", [node("Flatten", "x", "flat"), node("MatMul", "flat w", "y")],
-        [("x", FLOAT, ["n", "side", "side"])], [("y", FLOAT, ["n", 2])],
+        tmp_path / "m.onnx",
+        [node("Flatten", "x", "flat"), node("MatMul", "flat w", "y")],
+        [("x", FLOAT, ["n", "side", "side"])],
+        [("y", FLOAT, ["n", 2])],
         {"w": np.ones((64, 2), np.float32)},
     )
     read = settled(path)
@@ -198,8 +220,10 @@ def test_a_size_that_works_is_found(tmp_path: Path) -> None:
 
 def test_without_inputs_that_work_data_is_asked_for(tmp_path: Path) -> None:
     path = write(
-        tmp_path / "m.onnx", [node("Add", "ids shift", "far"), node("Gather", "table far", "y")],
-        [("ids", INT64, ["n"])], [("y", FLOAT, ["n", 3])],
+        tmp_path / "m.onnx",
+        [node("Add", "ids shift", "far"), node("Gather", "table far", "y")],
+        [("ids", INT64, ["n"])],
+        [("y", FLOAT, ["n", 3])],
         {"table": np.ones((4, 3), np.float32), "shift": np.array([-7], np.int64)},
     )
     with pytest.raises(BadInput, match=r"out of data bounds.*--data"):
@@ -211,12 +235,17 @@ def test_without_inputs_that_work_data_is_asked_for(tmp_path: Path) -> None:
 def loop(path: Path, trips: int | None) -> Path:
     """y = x doubled `trips` times, or for ever."""
     body = helper.make_graph(
-        [node("Identity", "go_in", "go_out"), node("Add", "v v", "w")], "body",
-        [helper.make_tensor_value_info("i", INT64, []),
-         helper.make_tensor_value_info("go_in", BOOL, []),
-         helper.make_tensor_value_info("v", FLOAT, ["n", 2])],
-        [helper.make_tensor_value_info("go_out", BOOL, []),
-         helper.make_tensor_value_info("w", FLOAT, ["n", 2])],
+        [node("Identity", "go_in", "go_out"), node("Add", "v v", "w")],
+        "body",
+        [
+            helper.make_tensor_value_info("i", INT64, []),
+            helper.make_tensor_value_info("go_in", BOOL, []),
+            helper.make_tensor_value_info("v", FLOAT, ["n", 2]),
+        ],
+        [
+            helper.make_tensor_value_info("go_out", BOOL, []),
+            helper.make_tensor_value_info("w", FLOAT, ["n", 2]),
+        ],
     )
     weights: dict[str, Any] = {"go": np.array(True)}
     if trips is not None:
@@ -229,22 +258,27 @@ def loop(path: Path, trips: int | None) -> Path:
 def test_loops_and_branches_are_served(tmp_path: Path) -> None:
     assert settled(loop(tmp_path / "loop.onnx", 3)).model.batches
     branches = [
-        helper.make_graph([node(kind, "x", "z")], kind, [],
-                          [helper.make_tensor_value_info("z", FLOAT, None)])
+        helper.make_graph(
+            [node(kind, "x", "z")], kind, [], [helper.make_tensor_value_info("z", FLOAT, None)]
+        )
         for kind in ("Neg", "Abs")
     ]
     total = node("ReduceSum", "x", "sum", keepdims=0)
     test = node("Greater", "sum zero", "positive")
-    chosen = helper.make_node("If", ["positive"], ["y"], then_branch=branches[0],
-                              else_branch=branches[1])
-    path = write(tmp_path / "if.onnx", [total, test, chosen], [("x", FLOAT, ["n", 2])],
-                 [("y", FLOAT, ["n", 2])], {"zero": np.array(3.0, np.float32)})
+    chosen = helper.make_node(
+        "If", ["positive"], ["y"], then_branch=branches[0], else_branch=branches[1]
+    )
+    path = write(
+        tmp_path / "if.onnx",
+        [total, test, chosen],
+        [("x", FLOAT, ["n", 2])],
+        [("y", FLOAT, ["n", 2])],
+        {"zero": np.array(3.0, np.float32)},
+    )
     assert not settled(path).model.batches  # the rows decide together which branch is taken
 
 
-def test_an_endless_loop_ends_at_the_limit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_endless_loop_ends_at_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settle, "LIMIT_S", 0.2)
     with pytest.raises(BadInput, match=r"took longer than 0.2 s.*--data"):
         settled(loop(tmp_path / "m.onnx", None))
@@ -253,9 +287,13 @@ def test_an_endless_loop_ends_at_the_limit(
 def test_an_output_that_is_no_tensor_is_left_out(tmp_path: Path) -> None:
     nodes = [node("SplitToSequence", "x", "parts", axis=1), node("Identity", "x", "y")]
     graph = helper.make_graph(
-        nodes, "graph", [helper.make_tensor_value_info("x", FLOAT, ["n", 2])],
-        [helper.make_tensor_sequence_value_info("parts", FLOAT, None),
-         helper.make_tensor_value_info("y", FLOAT, ["n", 2])],
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("x", FLOAT, ["n", 2])],
+        [
+            helper.make_tensor_sequence_value_info("parts", FLOAT, None),
+            helper.make_tensor_value_info("y", FLOAT, ["n", 2]),
+        ],
     )
     opset = [helper.make_opsetid("", 17)]
     path = tmp_path / "m.onnx"

@@ -16,7 +16,7 @@ counts = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.
 
 @given(counts)
 def test_the_binomial_interval_holds_the_share_and_ends_at_zero_and_one(
-    count: tuple[int, int]
+    count: tuple[int, int],
 ) -> None:
     right, total = count
     low, high = binomial_interval(right, total)
@@ -65,7 +65,7 @@ def test_the_mean_interval_holds_the_mean_and_stays_in_range(mean: float, total:
 
 @given(counts)
 def test_the_mean_interval_of_yes_and_no_is_never_narrower_than_the_exact_one(
-    count: tuple[int, int]
+    count: tuple[int, int],
 ) -> None:
     right, total = count
     exact, bounded = binomial_interval(right, total), mean_interval(right / total, total, 0.0, 1.0)

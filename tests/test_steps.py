@@ -16,8 +16,9 @@ def chain(step: Step | None) -> list[str]:
     return [] if step is None else [*chain(step.parent), step.digest]
 
 
-def chains(folder: Path, recipe: str = tiny_recipe.RECIPE, source: str = tiny_recipe.SOURCE
-           ) -> dict[str, list[str]]:
+def chains(
+    folder: Path, recipe: str = tiny_recipe.RECIPE, source: str = tiny_recipe.SOURCE
+) -> dict[str, list[str]]:
     plan = read_plan(tiny_recipe.write(folder, recipe, source))
     return {variant.key.variant: chain(to_artifact(plan, variant)) for variant in plan.variants}
 
@@ -45,9 +46,7 @@ def test_the_same_recipe_elsewhere_has_the_same_digests(tmp_path: Path) -> None:
         ("model: teacher", "model: student"),
     ],
 )
-def test_what_the_source_is_made_of_changes_every_step(
-    tmp_path: Path, old: str, new: str
-) -> None:
+def test_what_the_source_is_made_of_changes_every_step(tmp_path: Path, old: str, new: str) -> None:
     before, after = chains(tmp_path), chains(tmp_path, tiny_recipe.RECIPE.replace(old, new, 1))
     for name in before:
         assert not set(before[name]) & set(after[name])

@@ -99,7 +99,8 @@ def test_an_artifact_never_lies_outside_its_folder(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text('{"fill": 0.0}')
     for path in ("../../../../secret", str(tmp_path / "secret"), "..", ""):
         away = msgspec.structs.replace(
-            made, artifact=msgspec.structs.replace(made.artifact, path=path))
+            made, artifact=msgspec.structs.replace(made.artifact, path=path)
+        )
         with pytest.raises(Corrupt):
             store.artifact(away)
 
@@ -206,8 +207,12 @@ print(calls)
 def kill_at(root: Path, call: int) -> subprocess.CompletedProcess[str]:
     paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
     return subprocess.run(
-        [sys.executable, "-c", KILLED, str(root), str(call)], text=True, capture_output=True,
-        env={**os.environ, "PYTHONPATH": paths}, check=False)
+        [sys.executable, "-c", KILLED, str(root), str(call)],
+        text=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": paths},
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("is_there", [False, True])
@@ -243,7 +248,8 @@ def test_a_process_killed_at_any_point_leaves_whole_variants_only(
 def test_only_one_writes_at_a_time(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with (
-        store.writing(), pytest.raises(Unavailable, match="another farebox command"),
+        store.writing(),
+        pytest.raises(Unavailable, match="another farebox command"),
         Store(tmp_path).writing(),
     ):
         pass

@@ -42,8 +42,9 @@ def test_strings_come_back_byte_for_byte(shape: tuple[int, ...], data: st.DataOb
     assert back.shape == shape and back.ravel().tolist() == elements
 
 
-@pytest.mark.parametrize("array", [np.array(["a", "bc"]), np.array([b"a", b"bc"]),
-                                   np.array(["a", b"bc"], object)])
+@pytest.mark.parametrize(
+    "array", [np.array(["a", "bc"]), np.array([b"a", b"bc"]), np.array(["a", b"bc"], object)]
+)
 def test_text_of_any_kind_is_bytes(array: Array) -> None:
     assert tensors.datatype_of(array) == "BYTES"
     assert tensors.to_bytes(array) == b"\x01\0\0\0a\x02\0\0\0bc"
@@ -60,8 +61,11 @@ def test_any_byte_but_zero_is_true() -> None:
     assert tensors.from_bytes(b"\0\1\2\xff", "BOOL", [4], "x").tolist() == [False, True, True, True]
 
 
-@given(raw=st.binary(max_size=40), datatype=st.sampled_from(sorted(DTYPES)),
-       shape=st.lists(st.integers(-2, 5), max_size=3))
+@given(
+    raw=st.binary(max_size=40),
+    datatype=st.sampled_from(sorted(DTYPES)),
+    shape=st.lists(st.integers(-2, 5), max_size=3),
+)
 def test_arbitrary_bytes_are_read_or_refused_never_worse(
     raw: bytes, datatype: str, shape: list[int]
 ) -> None:

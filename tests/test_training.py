@@ -70,13 +70,19 @@ def test_a_batch_larger_than_the_data_is_the_data(work: Work) -> None:
 
 def test_a_student_follows_its_teacher(work: Work) -> None:
     """With soft targets alone, a student learns what its teacher says, right or wrong."""
+
     class Stubborn(nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return torch.eye(10)[3].repeat(len(images), 1) * 9
 
     student = work.source.build("student", 0)
-    train(student, Schedule(epochs=8, learning_rate=0.05), work, "x",
-          Teaching(Stubborn(), temperature=1.0, soft_weight=1.0))
+    train(
+        student,
+        Schedule(epochs=8, learning_rate=0.05),
+        work,
+        "x",
+        Teaching(Stubborn(), temperature=1.0, soft_weight=1.0),
+    )
     (images,) = (torch.from_numpy(array) for array in work.train.inputs.values())
     assert (student(images).argmax(1) == 3).float().mean() > 0.9
 
@@ -96,7 +102,9 @@ def test_the_loss_is_hintons(temperature: float, weight: float, seed: int) -> No
     soft = (p * np.log(p / q)).sum(1).mean() * temperature**2
     hard = -np.log(softmax(given_)[np.arange(5), labels]).mean()
     loss = distillation_loss(
-        torch.from_numpy(given_), torch.from_numpy(wanted), torch.from_numpy(labels),
+        torch.from_numpy(given_),
+        torch.from_numpy(wanted),
+        torch.from_numpy(labels),
         Teaching(nn.Identity(), temperature, weight),
     )
     assert float(loss) == pytest.approx(weight * soft + (1 - weight) * hard, rel=1e-5)

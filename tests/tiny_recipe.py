@@ -7,7 +7,7 @@ from pathlib import Path
 from compilers.materials import Materials, gather
 from compilers.plan import read_plan
 
-SOURCE = '''
+SOURCE = """
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
@@ -36,9 +36,9 @@ MODELS = {
     "teacher": lambda: convolved(8),
     "student": lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10)),
 }
-'''
+"""
 
-RECIPE = '''
+RECIPE = """
 model: tiny
 source:
   model: teacher
@@ -52,7 +52,7 @@ variants:
   pruned: [prune: {ratio: 0.5, epochs: 1}]
   pruned-int8: [prune: {ratio: 0.5, epochs: 1}, quantize]
   student: [distill: {student: student, epochs: 1}]
-'''
+"""
 
 NAMES = ["cpu-fp32", "cpu-int8", "cpu-pruned", "cpu-pruned-int8", "cpu-student"]
 

@@ -20,8 +20,11 @@ RECIPE = "recipe.yaml"
 def configure(parser: argparse.ArgumentParser) -> None:
     options.add_repository(parser)
     options.add_prices(parser)
-    parser.add_argument("recipe", metavar="NAME|RECIPE.yaml",
-                        help="a recipe that ships with farebox, by name, or the path of your own")
+    parser.add_argument(
+        "recipe",
+        metavar="NAME|RECIPE.yaml",
+        help="a recipe that ships with farebox, by name, or the path of your own",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -32,10 +35,15 @@ def run(args: argparse.Namespace) -> int:
         book.target_price(target, day)
     with Progress(len(plan.variants)) as progress:
         failures = compile_plan(plan, Store(args.repository), progress)
-    report.run(argparse.Namespace(
-        model=plan.recipe.model, repository=args.repository, prices=args.prices, json=args.json,
-        png=None,
-    ))
+    report.run(
+        argparse.Namespace(
+            model=plan.recipe.model,
+            repository=args.repository,
+            prices=args.prices,
+            json=args.json,
+            png=None,
+        )
+    )
     return 1 if failures else 0
 
 

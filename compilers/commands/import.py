@@ -19,11 +19,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="what clients ask for (default: the file's name)")
     parser.add_argument("--version", default="1", dest="model_version", help="default: 1")
     parser.add_argument(
-        "--data", type=Path, metavar="FILE.npz",
+        "--data",
+        type=Path,
+        metavar="FILE.npz",
         help="one array for each input, named after it; calibrates and judges int8 variants",
     )
     parser.add_argument(
-        "--labels", type=Path, metavar="FILE.npy",
+        "--labels",
+        type=Path,
+        metavar="FILE.npy",
         help="the right answer for each row of the data; accuracy is measured against them",
     )
     parser.add_argument("--seed", type=int, default=0, help="of splits and made-up inputs")
@@ -41,8 +45,11 @@ def run(args: argparse.Namespace) -> int:
         outcome = import_file(request, Store(args.repository), progress)
     if args.json:
         row = {
-            "model": outcome.model, "variants": outcome.variants, "made": outcome.made,
-            "missing": outcome.missing, "remarks": outcome.remarks,
+            "model": outcome.model,
+            "variants": outcome.variants,
+            "made": outcome.made,
+            "missing": outcome.missing,
+            "remarks": outcome.remarks,
         }
         print(msgspec.json.format(msgspec.json.encode(row), indent=2).decode())
         return 0
@@ -61,19 +68,27 @@ def describe(model: Model, variants: list[Variant]) -> str:
     """What the model takes and gives, and how its variants did."""
     metric = model.metric if model.metric == "accuracy" else f"{model.metric} with the reference"
     rows = [
-        [v.key, f"{v.profile.accuracy:.4f}",
-         f"{v.profile.accuracy_low:.4f} to {v.profile.accuracy_high:.4f}",
-         f"{point.p50_s * 1e3:.3f}", f"{point.p99_s * 1e3:.3f}", f"{_device_us(v):.1f}"]
-        for v in variants if (point := v.profile.latency[0])
+        [
+            v.key,
+            f"{v.profile.accuracy:.4f}",
+            f"{v.profile.accuracy_low:.4f} to {v.profile.accuracy_high:.4f}",
+            f"{point.p50_s * 1e3:.3f}",
+            f"{point.p99_s * 1e3:.3f}",
+            f"{_device_us(v):.1f}",
+        ]
+        for v in variants
+        if (point := v.profile.latency[0])
     ]
-    return "\n".join([
-        f"{model.name}/{model.version}",
-        *(f"  takes {_tensor(spec)}" for spec in model.inputs),
-        *(f"  gives {_tensor(spec)}" for spec in model.outputs),
-        "  batches requests" if model.batches else "  answers one request at a time",
-        f"  judged by the {metric} of {model.scored_output!r}",
-        render(["variant", model.metric, "95 %", "p50 ms", "p99 ms", "device us/item"], rows),
-    ])
+    return "\n".join(
+        [
+            f"{model.name}/{model.version}",
+            *(f"  takes {_tensor(spec)}" for spec in model.inputs),
+            *(f"  gives {_tensor(spec)}" for spec in model.outputs),
+            "  batches requests" if model.batches else "  answers one request at a time",
+            f"  judged by the {metric} of {model.scored_output!r}",
+            render(["variant", model.metric, "95 %", "p50 ms", "p99 ms", "device us/item"], rows),
+        ]
+    )
 
 
 def _device_us(variant: Variant) -> float:

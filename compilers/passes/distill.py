@@ -42,11 +42,13 @@ def apply(model: TorchModel, options: Options, work: Work) -> TorchModel:
     taught, taught_accuracy = _trained(options, work, "taught", teaching)
     plain, plain_accuracy = _trained(options, work, "plain", None)
     keeps_taught = taught_accuracy >= plain_accuracy
-    work.notes.update({
-        "distill.taught_validation_accuracy": taught_accuracy,
-        "distill.plain_validation_accuracy": plain_accuracy,
-        "distill.kept": "taught" if keeps_taught else "plain",
-    })
+    work.notes.update(
+        {
+            "distill.taught_validation_accuracy": taught_accuracy,
+            "distill.plain_validation_accuracy": plain_accuracy,
+            "distill.kept": "taught" if keeps_taught else "plain",
+        }
+    )
     return TorchModel(options.student, taught if keeps_taught else plain)
 
 

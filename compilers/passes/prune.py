@@ -81,7 +81,10 @@ def _pruned(module: nn.Module, options: Options, work: Work) -> nn.Module:
     for weight, importance in zip(twin.parameters(), importances, strict=True):
         weight.data.copy_(importance)
     pruner = torch_pruning.pruner.BasePruner(
-        twin, example, pruning_ratio=options.ratio, round_to=options.round_to,
+        twin,
+        example,
+        pruning_ratio=options.ratio,
+        round_to=options.round_to,
         importance=torch_pruning.importance.GroupMagnitudeImportance(
             p=1, group_reduction="sum", normalizer=None, bias=True
         ),

@@ -50,8 +50,11 @@ def apply(model: Any, options: Options, work: Work) -> Any:
         # Shapes are inferred already by the exporter; the symbolic pass would need sympy.
         quant_pre_process(str(given), str(ready), skip_symbolic_shape=True)
         _check_skip(options, onnx.load(ready))
-        shared = {"per_channel": options.per_channel, "reduce_range": options.reduce_range,
-                  "nodes_to_exclude": list(options.skip)}
+        shared = {
+            "per_channel": options.per_channel,
+            "reduce_range": options.reduce_range,
+            "nodes_to_exclude": list(options.skip),
+        }
         if options.mode == "dynamic":
             _forget_shapes(ready)
             quantize_dynamic(str(ready), str(done), **shared)
@@ -85,12 +88,20 @@ def _quantize_static(
 ) -> None:
     from onnxruntime import quantization as ort
 
-    methods = {"minmax": ort.CalibrationMethod.MinMax, "entropy": ort.CalibrationMethod.Entropy,
-               "percentile": ort.CalibrationMethod.Percentile}
+    methods = {
+        "minmax": ort.CalibrationMethod.MinMax,
+        "entropy": ort.CalibrationMethod.Entropy,
+        "percentile": ort.CalibrationMethod.Percentile,
+    }
     ort.quantize_static(
-        str(ready), str(done), Rows(data), quant_format=ort.QuantFormat.QDQ,
-        activation_type=ort.QuantType.QUInt8, weight_type=ort.QuantType.QInt8,
-        calibrate_method=methods[options.ranges], **shared,
+        str(ready),
+        str(done),
+        Rows(data),
+        quant_format=ort.QuantFormat.QDQ,
+        activation_type=ort.QuantType.QUInt8,
+        weight_type=ort.QuantType.QInt8,
+        calibrate_method=methods[options.ranges],
+        **shared,
     )
 
 

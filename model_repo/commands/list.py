@@ -22,9 +22,14 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         rows = [
             {
-                "model": v.key.model, "version": v.key.version, "variant": v.key.variant,
-                "kind": v.kind, "target": v.target, "format": v.artifact.format,
-                "size_bytes": v.artifact.size_bytes, "sha256": v.artifact.sha256,
+                "model": v.key.model,
+                "version": v.key.version,
+                "variant": v.key.variant,
+                "kind": v.kind,
+                "target": v.target,
+                "format": v.artifact.format,
+                "size_bytes": v.artifact.size_bytes,
+                "sha256": v.artifact.sha256,
                 "steps": [step.name for step in v.steps],
             }
             for v in variants
@@ -34,9 +39,20 @@ def run(args: argparse.Namespace) -> int:
     if not variants:
         print(f"{args.repository} is empty: farebox compile digits --repository {args.repository}")
         return 0
-    print(render(
-        ["variant", "kind", "target", "format", "KiB", "steps"],
-        [[v.key, v.kind, v.target, v.artifact.format, f"{v.artifact.size_bytes / 1024:.0f}",
-          " > ".join(step.name for step in v.steps)] for v in variants],
-    ))
+    print(
+        render(
+            ["variant", "kind", "target", "format", "KiB", "steps"],
+            [
+                [
+                    v.key,
+                    v.kind,
+                    v.target,
+                    v.artifact.format,
+                    f"{v.artifact.size_bytes / 1024:.0f}",
+                    " > ".join(step.name for step in v.steps),
+                ]
+                for v in variants
+            ],
+        )
+    )
     return 0

@@ -40,12 +40,35 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
         return 0
-    columns = ["instance", "provider", "region", "target", "devices", "device", "usd/h",
-               "usd/device-hour", "from"]
-    print(render(columns, [
-        [p.instance, p.provider, p.region, targets.get(p.instance, ""), p.devices, p.device,
-         f"{p.usd_per_hour:.5g}", f"{p.usd_per_hour / p.devices:.5g}", p.since]
-        for p in in_force
-    ]))
+    columns = [
+        "instance",
+        "provider",
+        "region",
+        "target",
+        "devices",
+        "device",
+        "usd/h",
+        "usd/device-hour",
+        "from",
+    ]
+    print(
+        render(
+            columns,
+            [
+                [
+                    p.instance,
+                    p.provider,
+                    p.region,
+                    targets.get(p.instance, ""),
+                    p.devices,
+                    p.device,
+                    f"{p.usd_per_hour:.5g}",
+                    f"{p.usd_per_hour / p.devices:.5g}",
+                    p.since,
+                ]
+                for p in in_force
+            ],
+        )
+    )
     print("List prices, on demand; `--json` names the source of each.")
     return 0

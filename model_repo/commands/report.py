@@ -19,10 +19,22 @@ from model_repo.runtime import is_servable
 from model_repo.store import Store
 from model_repo.table import render
 
-COLUMNS = ["variant", "accuracy", "95 %", "p50 ms", "p99 ms", "device us/item", "usd/million",
-           "at batch 1", "times cheaper", ""]
-LEGEND = ("* no other variant is better in accuracy, p99 and cost at once; "
-          "usd/million is at the best batch size, then of lone requests")
+COLUMNS = [
+    "variant",
+    "accuracy",
+    "95 %",
+    "p50 ms",
+    "p99 ms",
+    "device us/item",
+    "usd/million",
+    "at batch 1",
+    "times cheaper",
+    "",
+]
+LEGEND = (
+    "* no other variant is better in accuracy, p99 and cost at once; "
+    "usd/million is at the best batch size, then of lone requests"
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -61,25 +73,34 @@ def _tables(store: Store, model: str | None, book: PriceBook, day: date) -> list
         raise NotFound(f"there is no model {model!r} in {store.root}: {there}")
     found = (
         rows(store.variants(name, version), book, day, is_servable)
-        for name, version in known if model in (None, name)
+        for name, version in known
+        if model in (None, name)
     )
     return [table for table in found if table]
 
 
 def _text(table: Sequence[Row], book: PriceBook, day: date) -> str:
-    return "\n".join([
-        f"{finding(table)} ({_prices(table, book, day)})",
-        render(COLUMNS, [_cells(row, table) for row in table]),
-    ])
+    return "\n".join(
+        [
+            f"{finding(table)} ({_prices(table, book, day)})",
+            render(COLUMNS, [_cells(row, table) for row in table]),
+        ]
+    )
 
 
 def _cells(row: Row, table: Sequence[Row]) -> list[str]:
     times = times_cheaper(row, table)
     return [
-        row.variant, f"{row.accuracy:.4f}", f"{row.accuracy_low:.4f} to {row.accuracy_high:.4f}",
-        f"{row.p50_ms:.3f}", f"{row.p99_ms:.3f}", f"{row.device_s_per_item * 1e6:.2f}",
-        _plain(row.usd_per_million), _plain(row.usd_per_million_batch1),
-        "" if times is None else f"{times:.1f}", _marks(row),
+        row.variant,
+        f"{row.accuracy:.4f}",
+        f"{row.accuracy_low:.4f} to {row.accuracy_high:.4f}",
+        f"{row.p50_ms:.3f}",
+        f"{row.p99_ms:.3f}",
+        f"{row.device_s_per_item * 1e6:.2f}",
+        _plain(row.usd_per_million),
+        _plain(row.usd_per_million_batch1),
+        "" if times is None else f"{times:.1f}",
+        _marks(row),
     ]
 
 
@@ -104,5 +125,6 @@ def _prices(table: Sequence[Row], book: PriceBook, day: date) -> str:
     prices = [book.target_price(target, day) for target in sorted({row.target for row in table})]
     return "; ".join(
         f"{price.instance} at {price.usd_per_hour:g} usd/h for {price.devices} {price.device} "
-        f"since {price.since}" for price in prices
+        f"since {price.since}"
+        for price in prices
     )

@@ -43,8 +43,10 @@ class NullSession:
             raise Expired(f"the run took longer than {limit_s} s")
         if seconds:
             time.sleep(seconds)
-        return {spec.name: self._zeros(spec.datatype, spec.shape, items, spec.name)
-                for spec in self._model.outputs}, int(seconds * 1e9)
+        return {
+            spec.name: self._zeros(spec.datatype, spec.shape, items, spec.name)
+            for spec in self._model.outputs
+        }, int(seconds * 1e9)
 
     def _zeros(self, datatype: str, shape: tuple[int, ...], items: int, name: str) -> Array:
         sizes = [1 if size < 0 else size for size in shape]

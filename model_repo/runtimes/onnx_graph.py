@@ -60,8 +60,9 @@ class OnnxSession:
         # They are not copied: `whole` keeps them alive and in one piece until the run has ended.
         whole = {n: np.ascontiguousarray(a).reshape(a.shape) for n, a in feeds.items()}
         handles = {name: _to_ort(array) for name, array in whole.items()}
-        return [_from_ort(v) for v in
-                self._session.run_with_ort_values(self._names, handles, options)]
+        return [
+            _from_ort(v) for v in self._session.run_with_ort_values(self._names, handles, options)
+        ]
 
     def close(self) -> None:
         """The session's memory goes with the last reference to it."""
