@@ -49,6 +49,18 @@ def test_a_lane_does_not_wait_for_its_own_queue_but_others_do() -> None:
     assert pool.waits([mine, other], 0.0) == [0.0, pytest.approx(0.1)]
 
 
+def test_of_a_full_pool_a_lane_waits_for_all_but_its_own_queue() -> None:
+    pool, mine, other = Pool(2), lane(variant("ref", 0.1)), lane(variant("low", 0.1))
+    for end in (1.0, 3.0):
+        run(pool, other, end)
+    queued(pool, mine, 1)
+    running, backlog = 4.0 / 2, 0.1 / 2
+    assert pool.waits([mine, other], 0.0) == [
+        pytest.approx(running),
+        pytest.approx(running + backlog),
+    ]
+
+
 @given(
     st.integers(1, 4),
     st.lists(st.floats(0.0, 5.0), max_size=4),
