@@ -120,17 +120,17 @@ def _nothing_fits(
     later = Ask(ask.slo, full, ask.tenant, ask.now_s, ask.draw, ask.state)
     if desk.policy.choose(idle, later) is None:
         reasons = refusals(idle, ask.slo, full)
-        own = _own_share(full, overhead.least_kept_back_s)
+        own = _own_share(reasons, overhead.least_kept_back_s)
         message = f"no variant could ever meet the SLO{own}: {sentence(reasons)}"
         return Refused(Infeasible(message), reasons)
     reasons = refusals(found, ask.slo, ask.slack_s)
-    own = _own_share(ask.slack_s, overhead.kept_back_s)
+    own = _own_share(reasons, overhead.kept_back_s)
     message = f"no variant can meet the SLO now, try again shortly{own}: {sentence(reasons)}"
     return Refused(Unavailable(message), reasons)
 
 
-def _own_share(slack_s: float, kept_back_s: float) -> str:
-    if slack_s == math.inf:
+def _own_share(reasons: Sequence[Refusal], kept_back_s: float) -> str:
+    if not any("latency: " in reason for _, reason in reasons):
         return ""
     return f" (of the time allowed, {kept_back_s * 1e3:.3f} ms are the gateway's own)"
 
