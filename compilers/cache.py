@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from model_repo import durable
 
 FOLDER = ".build"
 PARTIAL = ".partial-"
@@ -31,10 +32,11 @@ class Cache:
         folder = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=self._root))
         try:
             yield folder
+            # A rename may reach the disk before the bytes it names, so these go first.
             for path in (*folder.iterdir(), folder):
-                _sync(path)
+                durable.sync(path)
             folder.rename(self._root / digest)
-            _sync(self._root)
+            durable.sync(self._root)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -42,12 +44,3 @@ class Cache:
         """Delete what killed commands left; the caller holds the repository for writing."""
         for folder in self._root.glob(f"{PARTIAL}*"):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    # A rename may reach the disk before the bytes it names, so these go first.
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
