@@ -47,7 +47,7 @@ class Progress:
                 initial=self._done,
                 disable=None,
                 leave=False,
-                bar_format="{n_fmt}/{total_fmt} [{elapsed}] {desc}",
+                bar_format="|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}] {desc}",
             )
         self._bar.set_description_str(self._prefix + text)
 
