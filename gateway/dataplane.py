@@ -71,13 +71,15 @@ class DataPlane:
         try:
             return await self._infer(request)
         except BaseException as error:
-            self._count_failure(request, error)
+            is_gone = isinstance(error, asyncio.CancelledError)
+            self._count(request, "cancelled" if is_gone else outcome(error))
             raise
 
     async def _infer(self, request: InferRequest) -> InferResponse:
         entry = self.catalog.find(request.model, request.version)
         items = signature.rows(entry.model, request)
         if signature.is_empty(request, items):
+            self._count(request, outcome(None))  # no variant ran, so none is named
             return _response(entry, request, signature.empty_outputs(entry.model, items), {})
         pending = self._pending(entry, request, items)
         now = time.monotonic()
@@ -151,7 +153,7 @@ class DataPlane:
             facts.key, facts.target, request.tenant, facts.queue_s, took, facts.forecast_latency_s
         )
 
-    def _count_failure(self, request: InferRequest, error: BaseException) -> None:
+    def _count(self, request: InferRequest, word: str) -> None:
         # An unknown model's name is the caller's own invention: as a label it would be unbounded.
         model, version = "", ""
         try:
@@ -159,8 +161,6 @@ class DataPlane:
             model, version = found.name, found.version
         except NotFound:
             pass
-        is_gone = isinstance(error, asyncio.CancelledError)
-        word = "cancelled" if is_gone else outcome(error)
         self.scheduler.tally.requests[model, version, "", "", request.tenant, word] += 1
 
 

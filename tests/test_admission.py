@@ -18,10 +18,3 @@ def test_the_bound_is_kept_and_named() -> None:
     assert caught.value.retry_after_s > 0
     door.leave()
     door.check()
-
-
-def test_a_closed_door_lets_nobody_in() -> None:
-    door = Admission(2)
-    door.is_closed = True
-    with pytest.raises(Unavailable, match="shutting down"):
-        door.check()

@@ -16,6 +16,9 @@ from model_repo.runtime import Session
 from model_repo.tensors import Array
 
 
+_HANGS_AFTER_S = 1.0
+
+
 class Work(Struct, frozen=True):
     """A batch as the backend needs it; `rows` has one count for each feed."""
 
@@ -52,11 +55,11 @@ class InProcess:
         self._jobs.put((work, done))
 
     def close(self) -> None:
-        """End the threads once what was submitted is done."""
+        """End the threads once what was submitted is done; one that hangs ends with the process."""
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
-            thread.join()
+            thread.join(_HANGS_AFTER_S)
 
     def _serve(self) -> None:
         while (job := self._jobs.get()) is not None:

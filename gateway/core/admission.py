@@ -1,4 +1,4 @@
-"""Who is let in: a bound on requests queued or running, and a closed door while draining."""
+"""Who is let in: a bound on requests queued or running."""
 
 from __future__ import annotations
 
@@ -11,12 +11,9 @@ class Admission:
     def __init__(self, max_in_flight: int) -> None:
         self.max_in_flight = max_in_flight
         self.in_flight = 0
-        self.is_closed = False
 
     def check(self) -> None:
-        """Raise Unavailable when full or shutting down."""
-        if self.is_closed:
-            raise Unavailable("the server is shutting down: try another replica")
+        """Raise Unavailable when full."""
         if self.in_flight >= self.max_in_flight:
             raise Unavailable(
                 f"{self.in_flight} requests are in flight, the most that max_in_flight allows: "

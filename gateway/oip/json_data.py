@@ -117,7 +117,9 @@ def _to_array(
 ) -> Array:
     try:
         array = _bytes_array(values, depth) if datatype == "BYTES" else _numbers(values, datatype)
-    except (ValueError, OverflowError) as error:
+    except OverflowError as error:
+        raise BadInput(f"tensor {tensor!r} is {datatype}: a value is out of its range") from error
+    except ValueError as error:
         raise BadInput(f"tensor {tensor!r} is {datatype}: {error}") from error
     if array.size != count or (depth > 1 and array.shape != tuple(shape)):
         given = list(array.shape) if depth > 1 else f"{array.size} elements"
