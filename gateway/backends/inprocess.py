@@ -15,7 +15,6 @@ from model_repo.errors import BadInput
 from model_repo.runtime import Session
 from model_repo.tensors import Array
 
-
 _HANGS_AFTER_S = 1.0
 
 
