@@ -34,7 +34,9 @@ $(VENV)/with-%: pyproject.toml constraints.txt | $(VENV)/made
 install: $(VENV)/with-dev  ## Make .venv with everything a developer needs
 
 demo: $(VENV)/with-compile  ## Compile the digits example, serve it, and say what to try
-	@$(BIN)/farebox compile digits --repository $(FAREBOX_REPOSITORY)
+	@$(BIN)/farebox compile digits --repository $(FAREBOX_REPOSITORY) \
+	  || { [ $$? = 2 ] && $(BIN)/farebox report digits --repository $(FAREBOX_REPOSITORY) >/dev/null \
+	    && echo "Serving the digits that are on the shelf."; }
 	@exec $(BIN)/farebox serve --welcome --repository $(FAREBOX_REPOSITORY) \
 	  --http-port $(HTTP_PORT) --grpc-port $(GRPC_PORT) --metrics-port $(METRICS_PORT)
 

@@ -80,7 +80,8 @@ class DataPlane:
         items = signature.rows(entry.model, request)
         if signature.is_empty(request, items):
             self._count(request, outcome(None))  # no variant ran, so none is named
-            return _response(entry, request, signature.empty_outputs(entry.model, items), {})
+            nothing: dict[str, Parameter] = {"cost_usd": 0.0, "slo_met": True}
+            return _response(entry, request, signature.empty_outputs(entry.model, items), nothing)
         pending = self._pending(entry, request, items)
         now = time.monotonic()
         route = self.scheduler.arrive(entry, pending, request.variant, now, self._draw())

@@ -46,6 +46,8 @@ class Fronts:
 
     def _bind_grpc(self) -> int:
         host, port = self._settings.host, self._settings.grpc_port
+        if port:  # gRPC's core writes lines of its own about a port that is taken
+            _bind(host, port, "grpc_port").close()
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
             return int(self._grpc.add_insecure_port(address))

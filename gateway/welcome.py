@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 from gateway.core.catalog import Entry
+from gateway.oip.json_data import BINARY_ONLY
 from model_repo.records import Model, TensorSpec
 
 
@@ -30,11 +31,16 @@ def lines(
     body = f"@{example}" if example else f"'{_body(entry.model)}'"
     code = _snippet_of(example) if example else _snippet(entry.model)
     infer = f"{url}/v2/models/{name}/infer"
+    calls = [
+        f"  curl -s {infer} -d {body}",
+        f"  curl -s {infer} -H 'x-slo-min-accuracy: 0.97' -H 'x-slo-latency-ms: 20' -d {body}",
+    ]
+    if not example and any(spec.datatype in BINARY_ONLY for spec in entry.model.inputs):
+        calls = []  # JSON cannot carry such inputs
     return [
         f"farebox serves {name} in {len(entry.offers)} variants: HTTP {url}, gRPC {host}:{grpc}. "
         "Try:",
-        f"  curl -s {infer} -d {body}",
-        f"  curl -s {infer} -H 'x-slo-min-accuracy: 0.97' -H 'x-slo-latency-ms: 20' -d {body}",
+        *calls,
         f'  {python} -c "import json, numpy as n, tritonclient.grpc as t, tritonclient.utils as u; '
         f"{code}; "
         f"print(t.InferenceServerClient('{host}:{grpc}').infer('{name}', inputs).get_response())\"",

@@ -106,7 +106,7 @@ def test_outputs_come_as_asked(tmp_path: Path) -> None:
 def test_no_rows_are_answered_without_a_run(store: Store) -> None:
     async def play(plane: DataPlane) -> None:
         answer = await plane.infer(now(0))
-        assert answer.outputs["y"].shape == (0, 2) and answer.parameters == {}
+        assert answer.outputs["y"].shape == (0, 2) and answer.parameters["cost_usd"] == 0.0
         assert plane.scheduler.ledger.attributed_ns == 0
 
     drive(store, play)

@@ -21,7 +21,7 @@ from gateway.core.catalog import Entry
 from gateway.dataplane import DataPlane
 from gateway.errors import INTERNAL, codes
 from gateway.oip import describe, json_codec
-from model_repo.errors import BadInput, Cancelled, Unavailable, Unsupported
+from model_repo.errors import BadInput, Cancelled, FareboxError, Unavailable, Unsupported
 
 Answer = tuple[int, dict[str, str], list[bytes]]
 JSON = {"content-type": "application/json"}
@@ -48,7 +48,9 @@ def build(plane: DataPlane, name: str, version: str, scrape: Callable[[], bytes]
             Route(prefix, api.metadata),
         ]
     return Starlette(
-        routes=routes, exception_handlers={HTTPException: _not_routed, Exception: _failed}
+        routes=routes,
+        # Exception alone would be taken for a defect: logged with its traceback and raised again.
+        exception_handlers={HTTPException: _not_routed, FareboxError: _failed, Exception: _failed},
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import math
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -17,9 +19,10 @@ import numpy as np
 from gateway.oip import json_client, json_data
 from model_repo.errors import BadInput, FareboxError
 from model_repo.files import read_text
-from model_repo.tensors import Array
+from model_repo.tensors import DTYPES, Array
 
 _TIMEOUT_S = 60
+_OF_OBJECTS = re.compile(rb"\s*\[\s*\{")  # what tells a request from a tensor called inputs
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -41,16 +44,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if not args.url.startswith(("http://", "https://")):
+        raise BadInput(f"--url is {args.url!r}: begin it with http:// or https://")
     url = f"{args.url.rstrip('/')}/v2/models/{urllib.parse.quote(args.model, safe='')}"
-    inputs = _read(args.input, url)
-    wishes = {
-        name: getattr(args, name)
-        for name in ("slo_latency_ms", "slo_min_accuracy", "slo_max_cost_usd", "variant")
-        if getattr(args, name) is not None
-    }
-    if args.explain:
-        wishes["explain"] = True
-    length, body = json_client.encode(inputs, wishes)
+    asked = _read(args.input, url)
+    length, body = json_client.encode(
+        asked.inputs, {**asked.parameters, **_wishes(args)}, asked.outputs, asked.id
+    )
     headers, answer = _call(f"{url}/infer", body, {"Inference-Header-Content-Length": str(length)})
     json_length = headers.get("Inference-Header-Content-Length")
     document, outputs = json_client.decode(int(json_length) if json_length else None, answer)
@@ -58,38 +58,109 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _read(path: Path, url: str) -> dict[str, Array]:
+def _wishes(args: argparse.Namespace) -> dict[str, object]:
+    """The parameters the flags ask for; raises BadInput for what JSON cannot carry."""
+    wishes: dict[str, object] = {"explain": True} if args.explain else {}
+    for name in ("slo_latency_ms", "slo_min_accuracy", "slo_max_cost_usd", "variant"):
+        value = getattr(args, name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise BadInput(f"--{name.replace('_', '-')} is {value}: give a finite number")
+        if value is not None:
+            wishes[name] = value
+    return wishes
+
+
+class Asked(msgspec.Struct):
+    """What an input file asks: the tensors, and in a whole OIP request the rest of it."""
+
+    inputs: dict[str, Array]
+    parameters: dict[str, object] = {}
+    outputs: list[str] = []
+    id: str = ""
+
+
+class WireTensor(msgspec.Struct):
+    """One input of an OIP request in a file."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    data: msgspec.Raw
+
+
+class WireOutput(msgspec.Struct):
+    """One output asked for."""
+
+    name: str
+
+
+class WireRequest(msgspec.Struct):
+    """An OIP request in a file."""
+
+    inputs: list[WireTensor]
+    parameters: dict[str, object] = {}
+    outputs: list[WireOutput] = []
+    id: str = ""
+
+
+def _read(path: Path, url: str) -> Asked:
     if path.suffix == ".npz":
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise BadInput(f"the input {path} is no readable .npz file: {error}") from error
+        return Asked(_cast(_read_npz(path), url))
     text = read_text(path, "the input")
     try:
-        document = msgspec.json.decode(text, type=dict)
+        document = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        if not _OF_OBJECTS.match(bytes(document.get("inputs", b""))):
+            return Asked(_named({n: msgspec.json.decode(v) for n, v in document.items()}, url))
+        wire = msgspec.json.decode(text, type=WireRequest)
     except msgspec.MsgspecError as error:
-        raise BadInput(f"the input {path} is no JSON object: {error}") from error
-    tensors = document.get("inputs")
-    if not isinstance(tensors, list):
-        tensors = _named(document, url)
+        raise BadInput(
+            f"the input {path} is neither an OIP request nor an object of name: values ({error})"
+        ) from error
+    inputs = {t.name: _tensor(t.name, bytes(t.data), t.datatype, t.shape) for t in wire.inputs}
+    return Asked(inputs, wire.parameters, [output.name for output in wire.outputs], wire.id)
+
+
+def _read_npz(path: Path) -> dict[str, Array]:
     try:
-        return {t["name"]: _tensor(t) for t in tensors}
-    except (KeyError, TypeError) as error:
-        raise BadInput(f"the input {path}: a tensor lacks {error}") from error
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise BadInput(f"the input {path} is no readable .npz file: {error}") from error
 
 
-def _named(document: dict[str, Any], url: str) -> list[dict[str, Any]]:
+def _declared(url: str) -> dict[str, str]:
+    """The datatype of each input, as the running gateway declares it."""
+    known = msgspec.json.decode(_call(url, None, {})[1], type=dict[str, Any])
+    return {spec["name"]: spec["datatype"] for spec in known["inputs"]}
+
+
+def _cast(arrays: dict[str, Array], url: str) -> dict[str, Array]:
+    """float32 as the 16-bit floats a model takes, which .npz files cannot hold."""
+    datatypes = _declared(url)
+    return {
+        name: array.astype(DTYPES[datatypes[name]])
+        if array.dtype == np.float32 and datatypes.get(name) in json_data.BINARY_ONLY
+        else array
+        for name, array in arrays.items()
+    }
+
+
+def _named(document: dict[str, Any], url: str) -> dict[str, Array]:
     """`{name: nested values}` as tensors, with the datatypes the model declares."""
-    known = msgspec.json.decode(_call(url, None, {})[1], type=dict)
-    datatypes = {spec["name"]: spec["datatype"] for spec in known["inputs"]}
+    datatypes = _declared(url)
     for name in document:
         if name not in datatypes:
             raise BadInput(f"the input {name!r} is unknown: give {', '.join(datatypes)}")
-    return [
-        {"name": name, "datatype": datatypes[name], "data": values, "shape": _shape(values)}
+    return {
+        name: _tensor(name, msgspec.json.encode(values), datatypes[name], _shape(values))
         for name, values in document.items()
-    ]
+    }
+
+
+def _tensor(name: str, data: bytes, datatype: str, shape: list[int]) -> Array:
+    if datatype in json_data.BINARY_ONLY:
+        return json_data.read(data, "FP32", shape, name).astype(DTYPES[datatype])
+    return json_data.read(data, datatype, shape, name)
 
 
 def _shape(values: Any) -> list[int]:
@@ -98,12 +169,6 @@ def _shape(values: Any) -> list[int]:
         shape.append(len(values))
         values = values[0] if values else None
     return shape
-
-
-def _tensor(tensor: dict[str, Any]) -> Array:
-    return json_data.read(
-        msgspec.json.encode(tensor["data"]), tensor["datatype"], tensor["shape"], tensor["name"]
-    )
 
 
 def _call(url: str, body: bytes | None, headers: dict[str, str]) -> tuple[Any, bytes]:

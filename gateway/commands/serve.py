@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 def configure(parser: argparse.ArgumentParser) -> None:
     options.add_repository(parser)
     options.add_prices(parser)
+    # What the environment says comes last, after the flags and the settings file.
+    parser.set_defaults(
+        fallback_repository=parser.get_default("repository"),
+        fallback_prices=parser.get_default("prices"),
+        repository=None,
+        prices=None,
+    )
     parser.add_argument("--config", type=Path, metavar="FILE.yaml", help="settings file")
     parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--http-port", type=int, metavar="N", help="default: 8000; 0 takes any")
@@ -43,12 +50,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def read_settings(args: argparse.Namespace) -> Settings:
-    """Defaults, then the file, then the flags; raises BadInput."""
+    """The environment and defaults, then the file, then the flags; raises BadInput."""
     found = Settings()
     if args.config:
         found = settings_file.parse(read_text(args.config, "the settings file"), str(args.config))
     return settings_file.override(
         found,
+        repository=str(args.repository or found.repository or args.fallback_repository),
+        prices=_text(args.prices or found.prices or args.fallback_prices),
         host=args.host,
         http_port=args.http_port,
         grpc_port=args.grpc_port,
@@ -57,16 +66,19 @@ def read_settings(args: argparse.Namespace) -> Settings:
     )
 
 
+def _text(path: object) -> str | None:
+    return str(path) if path else None
+
+
 def run(args: argparse.Namespace) -> int:
     settings = read_settings(args)
-    prices_path = Path(settings.prices) if settings.prices else args.prices
-    prices = options.read_prices(prices_path)
+    prices = options.read_prices(Path(settings.prices) if settings.prices else None)
     prices.target_price("cpu", options.today())
     from gateway import loader  # heavy: not before the cheap checks have passed
 
     for model in ["", *settings.models]:
         loader.load_policy(settings.policy_of(model), False)
-    store = Store(Path(settings.repository) if settings.repository else args.repository)
+    store = Store(Path(settings.repository or args.fallback_repository))
     if args.check_config:
         print(msgspec.json.format(msgspec.json.encode(settings), indent=2).decode())
         return 0
@@ -86,8 +98,9 @@ def _welcome(running: Server, host: str, store: Store) -> list[str]:
     from gateway import welcome
 
     entries, fronts = running.plane.catalog.entries(), running.fronts
-    entry = entries[0] if entries else None
-    example = store.example(entry.model.name, entry.model.version) if entry else None
+    found = [(each, store.example(each.model.name, each.model.version)) for each in entries]
+    # A model with a real request to try is the better one to show.
+    entry, example = max(found, key=lambda pair: pair[1] is not None, default=(None, None))
     return welcome.lines(
         entry,
         host,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,8 +11,13 @@ from model_repo.errors import BadInput
 from model_repo.tensors import Array, datatype_of, from_bytes, to_bytes
 
 
-def encode(inputs: Mapping[str, Array], parameters: Mapping[str, object]) -> tuple[int, bytes]:
-    """(length of the JSON, body) of a request that asks for binary outputs."""
+def encode(
+    inputs: Mapping[str, Array],
+    parameters: Mapping[str, object],
+    outputs: Sequence[str] = (),
+    request_id: str = "",
+) -> tuple[int, bytes]:
+    """(length of the JSON, body) of a request that asks for binary outputs; () asks for all."""
     tensors, raw = [], []
     for name, array in inputs.items():
         data = to_bytes(array)
@@ -25,7 +30,12 @@ def encode(inputs: Mapping[str, Array], parameters: Mapping[str, object]) -> tup
                 "parameters": {"binary_data_size": len(data)},
             }
         )
-    document = {"inputs": tensors, "parameters": {**parameters, "binary_data_output": True}}
+    document: dict[str, Any] = {"id": request_id, "inputs": tensors}
+    document["parameters"] = {**parameters, "binary_data_output": True}
+    if outputs:
+        document["outputs"] = [
+            {"name": name, "parameters": {"binary_data": True}} for name in outputs
+        ]
     text = msgspec.json.encode(document)
     return len(text), b"".join([text, *raw])
 

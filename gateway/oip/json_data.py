@@ -31,7 +31,7 @@ _ELEMENTS: dict[str, Any] = {
     "FP64": float,
     "BYTES": str,
 }
-_BINARY_ONLY = ("FP16", "BF16")
+BINARY_ONLY = ("FP16", "BF16")
 _MAX_DEPTH = 16
 _OPENING = re.compile(rb"[\[ \t\r\n]*")
 
@@ -69,7 +69,7 @@ def read_lenient(values: object, datatype: str, shape: Sequence[int], tensor: st
 
 def write(array: Array, datatype: str, tensor: str) -> list[Any]:
     """A flat list for JSON; raises BadInput where only the binary format can carry the values."""
-    if datatype in _BINARY_ONLY:
+    if datatype in BINARY_ONLY:
         raise BadInput(f"the output {tensor!r} is {datatype}: ask for it with binary_data true")
     if datatype == "BYTES":
         return [_text(element, tensor) for element in array.ravel()]
@@ -79,7 +79,7 @@ def write(array: Array, datatype: str, tensor: str) -> list[Any]:
 
 def _check_datatype(datatype: str, tensor: str) -> None:
     dtype_of(datatype, tensor)
-    if datatype in _BINARY_ONLY:
+    if datatype in BINARY_ONLY:
         raise BadInput(
             f"tensor {tensor!r} is {datatype}: send it in the binary format, not as JSON"
         )

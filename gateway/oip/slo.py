@@ -18,6 +18,9 @@ _BOUNDS = (
     ("slo_min_accuracy", "x-slo-min-accuracy"),
     ("slo_max_cost_usd", "x-slo-max-cost-usd"),
 )
+_NAMES = {name for name, _ in _BOUNDS}
+_OURS = "slo_"
+_ABSENT = object()
 _PIN_HEADER = "x-variant"
 _MICROSECONDS = 1e-6
 _LONGEST_US = 2**63 - 1
@@ -44,8 +47,7 @@ def read(parameters: Mapping[str, object], headers: Mapping[str, str]) -> Wishes
     if not parameters and not pinned and bounds == [None, None, None]:
         return NO_WISHES
     for name in parameters:
-        if name.startswith(_RESERVED) and name != _LET_IN:
-            raise BadInput(f"the parameter {name!r} is reserved: names may not begin with triton_")
+        _check_name(name)
     latency_ms, min_accuracy, max_cost_usd = bounds
     variant = parameters.get("variant", pinned)
     if not isinstance(variant, str):
@@ -62,13 +64,24 @@ def read(parameters: Mapping[str, object], headers: Mapping[str, str]) -> Wishes
     )
 
 
+def _check_name(name: str) -> None:
+    if name.startswith(_RESERVED) and name != _LET_IN:
+        raise BadInput(f"the parameter {name!r} is reserved: names may not begin with triton_")
+    # A misspelt bound would be an answer that claims to have met it.
+    if name.startswith(_OURS) and name not in _NAMES:
+        raise BadInput(f"the parameter {name!r} is unknown: use one of {', '.join(sorted(_NAMES))}")
+
+
 def _tightest(
     name: str, header: str, parameters: Mapping[str, object], headers: Mapping[str, str]
 ) -> float | None:
     given = [
         _number(where, value, name)
-        for where, value in ((name, parameters.get(name)), (header, headers.get(header)))
-        if value is not None
+        for where, value in (
+            (name, parameters.get(name, _ABSENT)),
+            (header, headers.get(header, _ABSENT)),
+        )
+        if value is not _ABSENT
     ]
     if not given:
         return None

@@ -179,6 +179,7 @@ def test_what_was_served_is_on_the_metrics_page(gateway: Gateway) -> None:
     assert spent and all(float(usd) > 0 for usd in spent)
 
 
+@pytest.mark.usefixtures("table")
 def test_compiling_again_does_nothing_and_needs_no_heavy_library() -> None:
     script = (
         "import sys; from model_repo.cli import main; "

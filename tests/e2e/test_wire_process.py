@@ -110,6 +110,29 @@ def test_a_sound_configuration_is_checked_and_shown(tmp_path: Path, book: Path) 
     assert done.returncode == 0 and json.loads(done.stdout)["policy"] == "cheapest"
 
 
+def test_a_flag_wins_over_the_file_which_wins_over_the_environment(
+    shelf: Path, tmp_path: Path, book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAREBOX_REPOSITORY", "from-environment")
+    config = write(tmp_path / "c.yaml", f"{{repository: from-file, prices: {book}}}")
+    told = [
+        json.loads(farebox("serve", "--check-config", *flags).stdout)
+        for flags in ([], ["--config", config], ["--config", config, "--repository", shelf])
+    ]
+    found = [each["repository"] for each in told]
+    assert found == ["from-environment", "from-file", str(shelf)]
+    assert told[1]["prices"] == str(book)
+
+
+def test_an_unknown_model_is_no_defect_in_the_log(tmp_path: Path, book: Path, shelf: Path) -> None:
+    with gateway("--repository", shelf, "--prices", book) as up:
+        for path in ("", "/config", "/ready"):
+            assert up.ask("GET", f"/v2/models/nope{path}")[0] == 404
+        assert up.stop() == 0
+        assert [line for line in up.lines if line.get("level") == "error"] == []
+        assert all(line.get("is_json", True) for line in up.lines)
+
+
 def test_an_empty_repository_is_served_and_not_ready(tmp_path: Path, book: Path) -> None:
     with gateway("--repository", tmp_path / "none", "--prices", book) as up:
         assert up.ask("GET", "/v2/health/live")[0] == 200
