@@ -10,11 +10,11 @@ from typing import Any, cast
 import msgspec
 
 from compilers.contracts import Form, Pass, Target
-from compilers.fields import convert
 from compilers.recipe import Recipe, parse_recipe
 from compilers.source import sha256_of_source
 from model_repo import plugins
 from model_repo.errors import BadInput, NotFound
+from model_repo.fields import convert
 from model_repo.files import read_text
 from model_repo.records import Kind, PassStep, VariantKey
 

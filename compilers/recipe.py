@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from compilers.fields import convert
 from compilers.schedule import Schedule
 from model_repo.documents import parse
 from model_repo.errors import BadInput
+from model_repo.fields import convert
+from model_repo.names import check_name
 from model_repo.records import Metric, PassStep
-from model_repo.store import check_name
 
 Rows = Annotated[int, Meta(ge=1)]
 

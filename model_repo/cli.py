@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model_repo.errors import BadInput, FareboxError, NotFound
+from model_repo.files import refused
 
 PACKAGES = ("model_repo.commands", "compilers.commands", "gateway.commands")
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -81,6 +82,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output (head, less) went away: that is no failure of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except OSError as error:
+        failure = refused(error, str(error.filename or "the operating system refused"))
+        print(f"farebox {options.command}: {failure}", file=sys.stderr)
+        return BAD_INPUT if isinstance(failure, BadInput) else FAILED
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,20 +23,37 @@ def read(path: Path, record: type[Record]) -> Record:
         raise Corrupt(f"{path} cannot be read: {error}") from error
 
 
-def copy(source: Path, place: Path) -> None:
-    """Put a copy of `source` at `place`, replacing what was there at one stroke."""
-    partial = place.with_name(f".{place.name}.partial")
-    shutil.copyfile(source, partial)
-    sync(partial)
-    os.replace(partial, place)
+def copy(source: Path, place: Path, check: Callable[[Path], None]) -> None:
+    """Put a copy of `source` at `place`, replacing what was there at one stroke.
+
+    check: raises unless the copy is as it should be; `place` is then left as it was.
+    """
+    partial = _partial(place)
+    try:
+        shutil.copyfile(source, partial)
+        check(partial)
+        sync(partial)
+        os.replace(partial, place)
+    except Exception:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def write(path: Path, record: object) -> None:
     """Put a record at `path` as JSON, replacing what was there at one stroke."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
-    sync(partial)
-    os.replace(partial, path)
+    write_bytes(path, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Put `data` at `path`, replacing what was there at one stroke."""
+    partial = _partial(path)
+    try:
+        partial.write_bytes(data)
+        sync(partial)
+        os.replace(partial, path)
+    except Exception:
+        partial.unlink(missing_ok=True)
+        raise
     sync(path.parent)
 
 
@@ -46,3 +64,7 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
+from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from importlib import resources
 from pathlib import Path
@@ -44,6 +46,19 @@ def read_prices(path: Path | None) -> PriceBook:
         text = resources.files("model_repo").joinpath("prices.yaml").read_text(encoding="utf-8")
         return parse_price_book(text, "the shipped price book")
     return parse_price_book(read_text(path, "the price book"), str(path))
+
+
+def warn(problems: Iterable[str]) -> None:
+    """One line on stderr for each thing that was left out."""
+    for problem in problems:
+        print(f"warning: {problem}", file=sys.stderr)
+
+
+def empty(repository: Path, problems: list[str]) -> str:
+    """What to say of a repository in which nothing was found."""
+    if problems:
+        return f"nothing in {repository} can be read: farebox verify --repository {repository}"
+    return f"{repository} is empty: farebox compile digits --repository {repository}"
 
 
 def today() -> date:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from model_repo.errors import BadInput, MissingExtra
+from model_repo.files import refused
 from model_repo.labels import Box, place
 from model_repo.report import Row, finding
 
@@ -24,8 +26,11 @@ FOOT = 56
 def draw(tables: Sequence[Sequence[Row]], prices: str, path: Path) -> None:
     """Write a picture to `path`, 1200 x 800 for one panel, in the format its suffix names.
 
-    Raises MissingExtra without matplotlib, and BadInput if the file cannot be written.
+    Without a suffix it is a PNG. Raises MissingExtra without matplotlib, BadInput if the file
+    cannot be written, and FareboxError if the disk is full.
     """
+    if path.is_dir():
+        raise BadInput(f"the picture {path} cannot be written: it is a folder; name a file in it")
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -63,10 +68,15 @@ def draw(tables: Sequence[Sequence[Row]], prices: str, path: Path) -> None:
 
 
 def _save(figure: Any, path: Path) -> None:
+    drawn = BytesIO()
     try:
-        figure.savefig(path)
-    except (OSError, ValueError) as error:
+        figure.savefig(drawn, format=path.suffix.lstrip(".") or "png")
+    except ValueError as error:  # a format that matplotlib does not know; it names those it does
         raise BadInput(f"the picture {path} cannot be written: {error}") from error
+    try:
+        path.write_bytes(drawn.getvalue())
+    except OSError as error:
+        raise refused(error, f"the picture {path} cannot be written") from error
 
 
 def _panel(axes: Any, table: Sequence[Row], title_size: int) -> None:
@@ -78,7 +88,7 @@ def _panel(axes: Any, table: Sequence[Row], title_size: int) -> None:
         finding(table), fontsize=title_size, fontweight="bold", color=INK, loc="left", pad=12
     )
     axes.set_xlabel("cost at the best batch size, usd per million answers (log scale)", color=INK)
-    axes.set_ylabel("accuracy, with its 95 % interval", color=INK)
+    axes.set_ylabel(f"{table[0].metric}, with its 95 % interval", color=INK)
     axes.set_xscale("log")
     axes.margins(x=0.16, y=0.12)
     bottom, top = axes.get_ylim()
@@ -234,6 +244,6 @@ def _legend(tables: Sequence[Sequence[Row]]) -> list[Any]:
         *(mark(name, TARGETS.get(name, OTHER), TARGETS.get(name, OTHER)) for name in targets),
         mark("reference", INK, "white", "D"),
         mark("hollow: another is better in all", INK, "white"),
-        Line2D([], [], color=FAINT, linestyle="--", label="best accuracy for the money"),
+        Line2D([], [], color=FAINT, linestyle="--", label="the best for the money"),
         Line2D([], [], linestyle="none", label="larger mark: higher p99 of a lone request"),
     ]

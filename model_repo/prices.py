@@ -21,8 +21,8 @@ class Price(Struct, frozen=True, forbid_unknown_fields=True):
 
     instance: str
     device: str
-    devices: Annotated[int, Meta(ge=1)]
-    usd_per_hour: Annotated[float, Meta(gt=0)]
+    devices: Annotated[int, Meta(ge=1, le=1_000_000)]
+    usd_per_hour: Annotated[float, Meta(ge=1e-6, le=1e6)]
     since: date = field(name="from")
     source: str
     provider: str = ""
@@ -64,11 +64,6 @@ class PriceBook(Struct, frozen=True, forbid_unknown_fields=True):
                 f"add '{target}: INSTANCE' under 'targets'"
             )
         return self.price(self.targets[target], at)
-
-    def next_change(self, after: date) -> date | None:
-        """The first day after `after` from which some price differs; None if none is dated."""
-        later = [price.since for price in self.prices if price.since > after]
-        return min(later, default=None)
 
 
 def parse_price_book(text: str, name: str) -> PriceBook:

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from model_repo.pareto import front
 from model_repo.prices import Price, PriceBook
-from model_repo.records import LatencyPoint, Variant
+from model_repo.records import LatencyPoint, Metric, Variant
 
 MILLION = 1_000_000
 
@@ -17,7 +17,8 @@ MILLION = 1_000_000
 class Row(Struct, frozen=True):
     """One variant; p50 and p99 are those of a lone request, device_s_per_item of the best batch.
 
-    usd_per_million is at the best batch, usd_per_million_batch1 for lone requests.
+    usd_per_million is at the best batch, usd_per_million_batch1 for lone requests. metric: what
+    `accuracy` is, the same for all variants of a model.
     """
 
     model: str
@@ -36,10 +37,15 @@ class Row(Struct, frozen=True):
     source: str
     servable: bool
     pareto: bool
+    metric: Metric = "accuracy"
 
 
 def rows(
-    variants: Sequence[Variant], book: PriceBook, day: date, is_servable: Callable[[Variant], bool]
+    variants: Sequence[Variant],
+    book: PriceBook,
+    day: date,
+    is_servable: Callable[[Variant], bool],
+    metric: Metric = "accuracy",
 ) -> list[Row]:
     """The rows of one model version, the dearest first; raises BadInput for an unpriced target.
 
@@ -49,11 +55,11 @@ def rows(
     servable = {v.key for v in variants if is_servable(v)}
     competing = [v for v in variants if v.key in servable and v.profile.source != "estimated"]
     best = {v.key for v in front(competing, lambda v: _usd(v.profile.best_point, prices[v.target]))}
-    made = [_row(v, prices[v.target], v.key in servable, v.key in best) for v in variants]
+    made = [_row(v, prices[v.target], v.key in servable, v.key in best, metric) for v in variants]
     return sorted(made, key=lambda row: (-row.usd_per_million, row.variant))
 
 
-def _row(variant: Variant, price: Price, servable: bool, pareto: bool) -> Row:
+def _row(variant: Variant, price: Price, servable: bool, pareto: bool, metric: Metric) -> Row:
     key, profile = variant.key, variant.profile
     lone, best = profile.latency[0], profile.best_point
     return Row(
@@ -73,6 +79,7 @@ def _row(variant: Variant, price: Price, servable: bool, pareto: bool) -> Row:
         profile.source,
         servable,
         pareto,
+        metric,
     )
 
 

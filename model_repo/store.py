@@ -13,35 +13,22 @@ does not exist, and a crash at any point leaves the old variant or the new one.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import re
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from msgspec import structs
 
-from model_repo import durable
-from model_repo.errors import BadInput, Corrupt, NotFound, Unavailable
+from model_repo import durable, lock
+from model_repo.errors import BadInput, Corrupt, NotFound
+from model_repo.files import refused
+from model_repo.names import EXAMPLE, MANIFEST, SIGNATURE, check_artifact_name, check_name
 from model_repo.records import Artifact, Model, Variant, VariantKey
-
-MANIFEST = "variant.json"
-SIGNATURE = "model.json"
-EXAMPLE = "example.json"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-
-
-def check_name(name: str, what: str) -> str:
-    """`name` itself; raises BadInput unless it may name a folder of the repository."""
-    if not _NAME.fullmatch(name):
-        raise BadInput(
-            f"the {what} {name!r} is not allowed: use 1 to 128 letters, digits, '.', '_' and '-', "
-            "beginning with a letter or digit"
-        )
-    return name
 
 
 def sha256_of(path: Path) -> str:
@@ -62,7 +49,17 @@ class Store:
         self.root = root
 
     def versions(self) -> list[tuple[str, str]]:
-        """(model, version) of every signature on the shelf, sorted."""
+        """(model, version) of every signature on the shelf, sorted; none if there is no folder.
+
+        The names are as they stand on the disk: asking for a model whose name is not allowed
+        raises BadInput. So does this for a path that is no folder or cannot be read.
+        """
+        try:
+            os.scandir(self.root).close()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise refused(error, f"the repository {self.root} cannot be read") from error
         found = self.root.glob(f"[!.]*/[!.]*/{SIGNATURE}")
         return sorted((path.parts[-3], path.parts[-2]) for path in found)
 
@@ -71,7 +68,12 @@ class Store:
         path = self._version(name, version) / SIGNATURE
         if not path.exists():
             raise NotFound(f"there is no model {name}/{version} in {self.root}")
-        return durable.read(path, Model)
+        model = durable.read(path, Model)
+        if (model.name, model.version) != (name, version):
+            raise Corrupt(
+                f"{path} is the signature of {model.name}/{model.version}, not of {name}/{version}"
+            )
+        return model
 
     def keys(self, name: str, version: str) -> list[VariantKey]:
         """The finished variants of a model version, sorted by name."""
@@ -102,7 +104,7 @@ class Store:
 
     def artifact(self, variant: Variant) -> Path:
         """The verified artifact; raises Corrupt if it is missing or is not what was shelved."""
-        _check_plain(variant)
+        check_artifact_name(variant)
         path = self.folder(variant.key) / variant.artifact.path
         if not path.is_file():
             raise Corrupt(f"{variant.key}: its artifact {path} is missing; compile it again")
@@ -133,8 +135,9 @@ class Store:
         path = self._version(model.name, model.version) / SIGNATURE
         path.parent.mkdir(parents=True, exist_ok=True)
         durable.write(path, model)
-        if example:
-            path.with_name(EXAMPLE).write_bytes(example)
+        shown = path.with_name(EXAMPLE)
+        if example and not (shown.is_file() and shown.read_bytes() == example):
+            durable.write_bytes(shown, example)
 
     def example(self, name: str, version: str) -> Path | None:
         """The file that holds one request to try the model with, if there is one."""
@@ -145,8 +148,9 @@ class Store:
         """Shelve a variant: copy, sync, then rename; an older one is replaced at one stroke.
 
         A new artifact beside an older one of its name is shelved under a name of its own.
+        Raises Corrupt, and shelves nothing, if the file is not the one that was measured.
         """
-        _check_plain(variant)
+        check_artifact_name(variant)
         place = self.folder(variant.key)
         if (place / MANIFEST).exists():
             self._replace(variant, artifact, place)
@@ -156,7 +160,7 @@ class Store:
         folder = Path(tempfile.mkdtemp(dir=staging))
         try:
             folder.chmod(0o755)
-            durable.copy(artifact, folder / variant.artifact.path)
+            durable.copy(artifact, folder / variant.artifact.path, partial(_check_copy, variant))
             durable.write(folder / MANIFEST, variant)
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(place, ignore_errors=True)  # without a manifest it does not exist
@@ -173,26 +177,29 @@ class Store:
         if (place / name).exists() and sha256_of(place / name) != new.sha256:
             name = name.with_stem(f"{name.stem}-{new.sha256[:12]}")
             variant = structs.replace(variant, artifact=structs.replace(new, path=str(name)))
-        durable.copy(artifact, place / name)
+        durable.copy(artifact, place / name, partial(_check_copy, variant))
         durable.write(place / MANIFEST, variant)
         for path in place.iterdir():
             if path.name not in {MANIFEST, name.name, kept}:
                 path.unlink()
 
-    def update(self, variant: Variant) -> None:
-        """Replace a shelved variant's manifest at once (a new profile of the same artifact)."""
-        durable.write(self.folder(variant.key) / MANIFEST, variant)
+    def place(self, name: str, version: str = "", variant: str = "") -> Path:
+        """The folder of a model, a version or a variant; raises NotFound if nothing is there."""
+        place = self.root / check_name(name, "model")
+        for part, what in ((version, "version"), (variant, "variant")):
+            place = place / check_name(part, what) if part else place
+        self.versions()  # says so if the repository is no folder
+        if not any(path for kind in (MANIFEST, SIGNATURE) for path in place.rglob(kind)):
+            named = "/".join(part for part in (name, version, variant) if part)
+            raise NotFound(f"there is no {named} in {self.root}: farebox list says what there is")
+        return place
 
     def remove(self, name: str, version: str = "", variant: str = "") -> int:
         """Delete a model, a version or a variant; returns how many variants went.
 
         Raises NotFound if there is none.
         """
-        place = self.root / check_name(name, "model")
-        for part, what in ((version, "version"), (variant, "variant")):
-            place = place / check_name(part, what) if part else place
-        if not place.is_dir():
-            raise NotFound(f"there is no {'/'.join(p for p in (name, version, variant) if p)}")
+        place = self.place(name, version, variant)
         gone = sum(1 for _ in place.rglob(MANIFEST))
         # Out of sight first, so that a crash while deleting leaves no half variant behind.
         staging = self.root / ".staging"
@@ -213,15 +220,8 @@ class Store:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the repository for writing; raises Unavailable if another process holds it."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise Unavailable(
-                    f"another farebox command is writing to {self.root}: wait for it to end"
-                ) from error
+        """Hold the repository for writing; raises as `lock.held` does."""
+        with lock.held(self.root):
             # Whatever lies in staging now was left by a command that was killed.
             shutil.rmtree(self.root / ".staging", ignore_errors=True)
             yield
@@ -240,8 +240,9 @@ class Store:
         return self.root / check_name(name, "model") / check_name(version, "version")
 
 
-def _check_plain(variant: Variant) -> None:
-    # A manifest may come from elsewhere: it must not point at files outside its folder.
-    path = variant.artifact.path
-    if path in ("", ".", "..", MANIFEST) or Path(path).name != path:
-        raise Corrupt(f"{variant.key}: its artifact {path!r} is no file name: compile it again")
+def _check_copy(variant: Variant, path: Path) -> None:
+    if sha256_of(path) != variant.artifact.sha256:
+        raise Corrupt(
+            f"{variant.key}: the file to shelve is not the one that was measured (its SHA-256 "
+            "differs); compile it again"
+        )

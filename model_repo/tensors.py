@@ -56,7 +56,10 @@ def datatype_of(array: Array) -> str:
         return "BYTES"
     name = _NAMES.get(array.dtype)
     if name is None:
-        raise BadInput(f"arrays of {array.dtype} have no OIP datatype: use one of {list(_NAMES)}")
+        raise BadInput(
+            f"arrays of {array.dtype} have no OIP datatype: convert them to one of "
+            f"{', '.join(DTYPES)}"
+        )
     return name
 
 

@@ -7,8 +7,8 @@ from typing import Literal
 import msgspec
 import pytest
 
-from compilers.fields import convert
 from model_repo.errors import BadInput
+from model_repo.fields import convert
 
 
 class Inner(msgspec.Struct, forbid_unknown_fields=True):

@@ -38,8 +38,6 @@ def test_the_latest_price_not_after_the_day_holds(days: set[int], day: int) -> N
     else:
         with pytest.raises(BadInput, match="add one with an earlier 'from'"):
             book.price("small", at)
-    later = [START + timedelta(since) for since in days if since > day]
-    assert book.next_change(at) == min(later, default=None)
 
 
 def test_an_unknown_instance_or_target_says_what_there_is() -> None:

@@ -8,6 +8,7 @@ import msgspec
 
 from model_repo import options
 from model_repo.store import Store
+from model_repo.survey import survey
 from model_repo.table import render
 
 
@@ -17,8 +18,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    store = Store(args.repository)
-    variants = [v for name, version in store.versions() for v in store.variants(name, version)]
+    problems: list[str] = []
+    variants = [v for _, found in survey(Store(args.repository), problems) for v in found]
+    options.warn(problems)
     if args.json:
         rows = [
             {
@@ -37,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         print(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
         return 0
     if not variants:
-        print(f"{args.repository} is empty: farebox compile digits --repository {args.repository}")
+        print(options.empty(args.repository, problems))
         return 0
     print(
         render(

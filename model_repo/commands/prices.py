@@ -28,12 +28,15 @@ def run(args: argparse.Namespace) -> int:
             continue
     if not in_force:
         raise BadInput(f"no instance has a price as early as {day}: choose a later day")
-    targets = {instance: target for target, instance in book.targets.items()}
+    targets = {
+        price.instance: ", ".join(sorted(t for t, i in book.targets.items() if i == price.instance))
+        for price in in_force
+    }
     rows = [
         {
             **msgspec.to_builtins(price),
             "usd_per_device_s": price.usd_per_device_s,
-            "target": targets.get(price.instance, ""),
+            "target": targets[price.instance],
         }
         for price in in_force
     ]
@@ -59,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
                     p.instance,
                     p.provider,
                     p.region,
-                    targets.get(p.instance, ""),
+                    targets[p.instance],
                     p.devices,
                     p.device,
                     f"{p.usd_per_hour:.5g}",

@@ -21,6 +21,7 @@ def run(args: argparse.Namespace) -> int:
             f"{args.name!r} is no name: write MODEL, MODEL/VERSION or MODEL/VERSION/VARIANT"
         )
     store = Store(args.repository)
+    store.place(*parts)  # where there is nothing to remove, nothing is made to write in either
     with store.writing():
         gone = store.remove(*parts)
     print(f"removed {gone} variant{'' if gone == 1 else 's'} of {args.name}")

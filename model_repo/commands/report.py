@@ -10,18 +10,19 @@ from decimal import Decimal
 from pathlib import Path
 
 import msgspec
+from msgspec import structs
 
 from model_repo import options
 from model_repo.errors import NotFound
+from model_repo.pareto import NOISE_RATIO, NOISE_S
 from model_repo.prices import PriceBook
 from model_repo.report import Row, finding, rows, times_cheaper
 from model_repo.runtime import is_servable
 from model_repo.store import Store
+from model_repo.survey import survey
 from model_repo.table import render
 
 COLUMNS = [
-    "variant",
-    "accuracy",
     "95 %",
     "p50 ms",
     "p99 ms",
@@ -32,7 +33,8 @@ COLUMNS = [
     "",
 ]
 LEGEND = (
-    "* no other variant is better in accuracy, p99 and cost at once; "
+    "* no other variant is better in accuracy, p99 and cost at once, p99s that differ by less than "
+    f"{NOISE_S * 1e6:g} us or {NOISE_RATIO - 1:.0%} taken for equal; "
     "usd/million is at the best batch size, then of lone requests"
 )
 
@@ -47,16 +49,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     book, day = options.read_prices(args.prices), options.today()
-    tables = _tables(Store(args.repository), args.model, book, day)
+    problems: list[str] = []
+    tables = _tables(Store(args.repository), args.model, book, day, problems)
+    options.warn(problems)
     if args.json:
-        flat = [row for table in tables for row in table]
+        flat = [_promised(row) for table in tables for row in table]
         print(msgspec.json.format(msgspec.json.encode(flat), indent=2).decode())
     elif tables:
         print("\n\n".join(_text(table, book, day) for table in tables))
         print(LEGEND)
     else:
-        print(f"{args.repository} is empty: farebox compile digits --repository {args.repository}")
-    if args.png and tables:
+        print(options.empty(args.repository, problems))
+    if args.png and not tables:
+        print(f"nothing was drawn: {args.png} is not written", file=sys.stderr)
+    elif args.png:
         from model_repo.picture import draw
 
         draw(tables, _prices([row for table in tables for row in table], book, day), args.png)
@@ -64,17 +70,23 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _tables(store: Store, model: str | None, book: PriceBook, day: date) -> list[list[Row]]:
+def _promised(row: Row) -> dict[str, object]:
+    """The keys that scripts rely on; the metric is for people."""
+    return {key: value for key, value in structs.asdict(row).items() if key != "metric"}
+
+
+def _tables(
+    store: Store, model: str | None, book: PriceBook, day: date, problems: list[str]
+) -> list[list[Row]]:
     """One table for each model version that has variants; raises NotFound for an unknown model."""
-    known = store.versions()
-    names = sorted({name for name, _ in known})
+    names = sorted({name for name, _ in store.versions()})
     if model is not None and model not in names:
         there = f"it has {', '.join(names)}" if names else "it is empty"
         raise NotFound(f"there is no model {model!r} in {store.root}: {there}")
     found = (
-        rows(store.variants(name, version), book, day, is_servable)
-        for name, version in known
-        if model in (None, name)
+        rows(variants, book, day, is_servable, each.metric)
+        for each, variants in survey(store, problems)
+        if model in (None, each.name)
     )
     return [table for table in found if table]
 
@@ -83,7 +95,7 @@ def _text(table: Sequence[Row], book: PriceBook, day: date) -> str:
     return "\n".join(
         [
             f"{finding(table)} ({_prices(table, book, day)})",
-            render(COLUMNS, [_cells(row, table) for row in table]),
+            render(["variant", table[0].metric, *COLUMNS], [_cells(row, table) for row in table]),
         ]
     )
 

@@ -1,13 +1,13 @@
-"""Check every artifact on the shelf against its SHA-256."""
+"""Check every signature, manifest and artifact on the shelf; artifacts against their SHA-256."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 
 from model_repo import options
-from model_repo.errors import Corrupt
+from model_repo.errors import FareboxError
 from model_repo.store import Store
+from model_repo.survey import survey
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -16,14 +16,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     store = Store(args.repository)
-    sound, broken = 0, 0
-    for name, version in store.versions():
-        for key in store.keys(name, version):
+    problems: list[str] = []
+    sound = 0
+    for _, variants in survey(store, problems):
+        for variant in variants:
             try:
-                store.artifact(store.variant(key))
+                store.artifact(variant)
                 sound += 1
-            except Corrupt as error:
-                print(error, file=sys.stderr)
-                broken += 1
-    print(f"{sound} sound, {broken} broken in {args.repository}")
-    return 1 if broken else 0
+            except FareboxError as error:
+                problems.append(str(error))
+    options.warn(problems)
+    print(f"{sound} sound, {len(problems)} broken in {args.repository}")
+    return 1 if problems else 0

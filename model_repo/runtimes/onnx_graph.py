@@ -106,7 +106,15 @@ def _translated(error: Exception, limit_s: float | None) -> Exception:
 
 
 def open_session(path: Path, model: Model) -> OnnxSession:
-    """Open an ONNX file with one thread and every graph optimisation on."""
+    """Open an ONNX file with one thread and every graph optimisation on.
+
+    Raises BadInput for a model with both BF16 and BYTES tensors.
+    """
+    if {"BF16", "BYTES"} <= {spec.datatype for spec in (*model.inputs, *model.outputs)}:
+        raise BadInput(
+            f"{model.name}/{model.version} has both BF16 and BYTES tensors, which ONNX Runtime's "
+            "Python bridge cannot carry in one run: make the BF16 ones FP32 in the graph"
+        )
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
