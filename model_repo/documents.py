@@ -28,7 +28,7 @@ class _Loader(yaml.SafeLoader):
         try:
             return super().construct_object(node, deep=True)
         except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
-            kind = node.tag.rpartition(":")[2]
+            kind = node.tag.rpartition(":")[2].replace("timestamp", "date")
             raise _wrong(f"{node.value!r} is no {kind}", node) from error
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

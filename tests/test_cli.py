@@ -86,6 +86,11 @@ def test_no_command_and_a_wrong_one_are_bad_input(capsys: pytest.CaptureFixture[
         (Cancelled("no"), 1),
         (FareboxError("no"), 1),
         (KeyboardInterrupt(), 130),
+        (OSError(28, "No space left on device", "/full"), 1),
+        (OSError(5, "Input/output error"), 1),
+        (TimeoutError(), 1),
+        (PermissionError(13, "Permission denied", "/secret"), 2),
+        (NotADirectoryError(20, "Not a directory", "/file"), 2),
     ],
 )
 def test_each_error_has_its_exit_code_and_one_sentence(
@@ -136,6 +141,24 @@ def test_list_verify_and_remove(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main(["remove", "../etc", *where]) == 2
     assert main(["remove", "digits", *where]) == 0
     assert store.versions() == []
+
+
+@pytest.mark.parametrize("command", ["list", "report", "verify", "remove digits"])
+def test_a_repository_that_is_a_file_is_said(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert main([*command.split(), "--repository", str(tmp_path / "file")]) == 2
+    err = capsys.readouterr().err
+    assert "file cannot be read: Not a directory" in err and err.count("\n") == 1
+
+
+def test_removing_from_nowhere_makes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = tmp_path / "new"
+    assert main(["remove", "digits", "--repository", str(where)]) == 2
+    assert "there is no digits in" in capsys.readouterr().err and not where.exists()
 
 
 def test_the_repository_may_be_named_by_the_environment(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from hypothesis import given
 from hypothesis import strategies as st
 from shelf import profile
 
-from model_repo.pareto import front
+from model_repo.pareto import NOISE_RATIO, NOISE_S, front
 from model_repo.records import Artifact, Variant, VariantKey
 
 Measures = tuple[float, float, float]
@@ -54,6 +56,46 @@ def test_equals_stay_together_and_something_always_remains(measured: list[Measur
     assert front(found, usd) == found
     twice = front(build([*measured, *measured]), usd)
     assert len(twice) == 2 * len(found)
+
+
+close = st.floats(1e-5, 1e-3)
+noisy = st.lists(st.tuples(few, close, few), max_size=12)
+
+
+def is_beaten(own: Measures, other: Measures) -> bool:
+    """As `dominates`, but p99s within 50 us or 25 % are equal."""
+    slower = own[1] > other[1] + NOISE_S and own[1] > other[1] * NOISE_RATIO
+    faster = other[1] > own[1] + NOISE_S and other[1] > own[1] * NOISE_RATIO
+    no_worse = other[0] >= own[0] and other[2] <= own[2] and not faster
+    return no_worse and (other[0] > own[0] or other[2] < own[2] or slower)
+
+
+@given(noisy, st.randoms())
+def test_whatever_is_dropped_is_beaten_by_one_that_stays(
+    measured: list[Measures], random: Random
+) -> None:
+    kept = {int(v.key.variant[1:]) for v in front(build(measured), usd)}
+    assert bool(kept) == bool(measured)
+    for number, own in enumerate(measured):
+        beaten = any(is_beaten(own, measured[other]) for other in kept)
+        assert beaten == (number not in kept)
+    mixed = list(measured)
+    random.shuffle(mixed)
+    found = {mixed[int(v.key.variant[1:])] for v in front(build(mixed), usd)}
+    assert found == {measured[number] for number in kept}
+
+
+def test_a_p99_within_the_noise_does_not_excuse_a_price() -> None:
+    names = [v.key.variant for v in front(build([(9, 40e-6, 1), (9, 24e-6, 37)]), usd)]
+    assert names == ["v0"]
+    assert len(front(build([(9, 0.0100, 1), (9, 0.0085, 2)]), usd)) == 1  # within 25 %
+    assert len(front(build([(9, 0.0100, 1), (9, 0.0075, 2)]), usd)) == 2
+
+
+def test_what_beats_by_a_chain_of_small_steps_drops_only_what_it_beats_itself() -> None:
+    # Each is within the noise of the next and cheaper; the first and the last are told apart.
+    chain = build([(9, 0.012, 1), (9, 0.010, 2), (9, 0.0085, 3)])
+    assert [v.key.variant for v in front(chain, usd)] == ["v0", "v2"]
 
 
 def test_prices_move_the_front() -> None:

@@ -113,6 +113,32 @@ def test_the_command_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "drawn:" in capsys.readouterr().err
 
 
+def test_the_picture_is_where_it_is_said_to_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repository, bare = tmp_path / "repo", tmp_path / "noext"
+    words = ["report", "--repository", str(repository), "--png"]
+    assert main([*words, str(bare)]) == 0
+    assert "nothing was drawn" in capsys.readouterr().err and not bare.exists()
+    shelve(Store(repository), "cpu-fp32", profile(0.98), kind="reference")
+    assert main([*words, str(bare)]) == 0
+    assert capsys.readouterr().err == f"drawn: {bare}\n"
+    assert size_of(bare) == (1200, 800)
+    assert {path.name for path in tmp_path.iterdir()} == {"repo", "noext"}
+    for wrong, reason in ((tmp_path, "it is a folder"), (tmp_path / "a/b.png", "No such file")):
+        assert main([*words, str(wrong)]) == 2
+        err = capsys.readouterr().err
+        assert reason in err and err.count("\n") == 1
+    assert not tmp_path.with_suffix(".png").exists()
+
+
+def test_the_axis_says_what_was_measured(tmp_path: Path) -> None:
+    table = [row("a", 0.9, 0.5, metric="agreement"), row("b", 0.95, 1, metric="agreement")]
+    picture.draw([table], "", tmp_path / "p.svg")
+    drawn = (tmp_path / "p.svg").read_text()
+    assert "agreement, with its 95 % interval" in drawn and "accuracy" not in drawn
+
+
 places = st.tuples(st.floats(100, 1000), st.floats(100, 700))
 
 

@@ -62,7 +62,12 @@ prices:
         ("cpu: small", "cpu: large", "'cpu' is mapped to 'large', which has no price"),
         ("devices: 2", "devices: 0", "devices"),
         ("usd_per_hour: 0.1", "usd_per_hour: -1", "usd_per_hour"),
-        ("usd_per_hour", "usd_per_day", "usd_per_day"),
+        ("usd_per_hour: 0.1", "usd_per_hour: .inf", "usd_per_hour"),
+        ("usd_per_hour: 0.1", "usd_per_hour: .nan", "usd_per_hour"),
+        ("usd_per_hour: 0.1", "usd_per_hour: 1e-300", "usd_per_hour"),
+        ("usd_per_hour", "usd_per_day", "no key 'usd_per_day': the allowed keys are instance"),
+        ("source: s", "region: r", "lacks the key 'source'"),
+        ("2026-01-01", "2026-13-45", "'2026-13-45' is no date"),
         ("source: s", "sorce: s", "sorce"),
         ("2026-01-01", "yesterday", "from"),
         ("targets: {cpu: small}", "targets: {cpu: small, cpu: small}", "stands twice"),
@@ -85,6 +90,17 @@ def test_every_target_of_the_shipped_book_has_a_price_today_and_a_source() -> No
     for target in book.targets:
         assert book.target_price(target, date(2026, 7, 1)).usd_per_device_s > 0
     assert all(entry.source for entry in book.prices)
+
+
+def test_the_command_shows_every_target_of_an_instance(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "book.yaml"
+    path.write_text(GOOD.replace("cpu: small", "npu: small, cpu: small"))
+    assert main(["prices", "--prices", str(path)]) == 0
+    assert "cpu, npu" in capsys.readouterr().out
+    assert main(["prices", "--prices", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["target"] == "cpu, npu"
 
 
 def test_the_command_prints_the_prices_of_a_day(

@@ -100,6 +100,18 @@ def test_the_command_prints_a_table_with_the_price_and_its_date(
     assert any("cpu-lost" in line and "not servable here" in line for line in out)
 
 
+def test_the_table_head_says_what_was_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(tmp_path)
+    shelve(store, "cpu-fp32", kind="reference")
+    signature = tmp_path / "digits/1/model.json"
+    signature.write_text(signature.read_text().replace('"accuracy"', '"cosine"'))
+    assert main(["report", "--repository", str(tmp_path)]) == 0
+    head = capsys.readouterr().out.splitlines()[1]
+    assert head.split()[:2] == ["variant", "cosine"]
+
+
 def test_the_command_prints_json_with_every_promised_key(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

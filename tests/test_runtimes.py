@@ -195,3 +195,17 @@ def test_bfloat16_need_not_be_contiguous_nor_own_its_memory(tmp_path: Path) -> N
     ):
         outputs, _ = session.run({"x": given})
         assert (outputs["y"] == given).all() and outputs["y"].dtype == bfloat16
+
+
+def test_a_model_with_both_bfloat16_and_strings_is_refused_when_opened(tmp_path: Path) -> None:
+    shapes = [("x", TensorProto.BFLOAT16, ["n", 2]), ("s", TensorProto.STRING, ["n"])]
+    path = write(
+        tmp_path / "m.onnx",
+        [node("Identity", "x", "y"), node("Identity", "s", "t")],
+        shapes,
+        [("y", TensorProto.BFLOAT16, ["n", 2]), ("t", TensorProto.STRING, ["n"])],
+    )
+    inputs = (TensorSpec("x", "BF16", (-1, 2)), TensorSpec("s", "BYTES", (-1,)))
+    outputs = (TensorSpec("y", "BF16", (-1, 2)), TensorSpec("t", "BYTES", (-1,)))
+    with pytest.raises(BadInput, match="m/1 has both BF16 and BYTES tensors"):
+        onnx_session(path, Model("m", "1", inputs, outputs, True))

@@ -15,7 +15,7 @@ import pytest
 import shelf
 
 from model_repo import durable
-from model_repo.errors import BadInput, Corrupt, NotFound, Unavailable
+from model_repo.errors import BadInput, Corrupt, FareboxError, NotFound, Unavailable
 from model_repo.names import MANIFEST, check_name
 from model_repo.records import Model, Variant, VariantKey
 from model_repo.store import Store
@@ -146,6 +146,86 @@ def test_removing_takes_what_was_named_and_what_is_left_empty(tmp_path: Path) ->
     assert store.versions() == [] and not (tmp_path / "digits").exists()
     with pytest.raises(NotFound, match="there is no digits/2"):
         store.remove("digits", "2")
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_file_that_is_not_the_one_measured_is_not_shelved(is_there: bool, tmp_path: Path) -> None:
+    store, file = Store(tmp_path / "repo"), tmp_path / "times.json"
+    made = shelf.shelve(store, "cpu-fp32", fill=1.0)
+    if not is_there:
+        store.remove("digits")
+    file.write_text('{"fill": 9.0}')
+    with pytest.raises(Corrupt, match=r"digits/1/cpu-fp32: .*SHA-256 differs"):
+        store.commit(made, file)
+    assert store.keys("digits", "1") == ([KEY] if is_there else [])
+    if is_there:
+        assert store.artifact(store.variant(KEY)).read_text() == '{"fill": 1.0}'
+        assert len(list(store.folder(KEY).iterdir())) == 2
+
+
+def test_an_example_is_rewritten_when_it_differs_and_never_half(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    store.commit_model(shelf.model(), b"first")
+    path = store.example("digits", "1")
+    assert path
+    inode = path.stat().st_ino
+    store.commit_model(shelf.model(), b"first")
+    assert path.stat().st_ino == inode  # the same: left alone
+    real = Path.write_bytes
+
+    def cut_short(self: Path, data: bytes) -> int:
+        if b"second" in data:
+            real(self, data[:3])
+            raise OSError(28, "No space left on device")
+        return real(self, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", cut_short)
+        with pytest.raises(OSError, match="No space"):
+            store.commit_model(shelf.model(), b"second")
+    assert path.read_bytes() == b"first"
+    store.commit_model(shelf.model(), b"second")
+    assert path.read_bytes() == b"second"
+    assert {p.name for p in path.parent.iterdir()} == {"model.json", "example.json"}
+
+
+def test_a_repository_that_is_no_folder_is_refused_for_reading_and_writing(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for root in (file, file / "below", Path("/dev/null")):
+        with pytest.raises(BadInput, match=r"cannot be read: Not a directory"):
+            Store(root).versions()
+        with pytest.raises(BadInput, match=r"cannot be written: "), Store(root).writing():
+            pass
+    with pytest.raises(BadInput, match="cannot be written"), Store(Path("/proc/nope")).writing():
+        pass
+    assert Store(Path("/proc/nope")).versions() == []
+
+
+def test_a_full_disk_is_not_the_users_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "mkdir", fail)
+    with (
+        pytest.raises(FareboxError, match="No space left on device; make room") as caught,
+        Store(tmp_path / "new").writing(),
+    ):
+        pass
+    assert not isinstance(caught.value, BadInput)
+
+
+def test_nothing_is_not_removed(tmp_path: Path) -> None:
+    (tmp_path / "bare" / "1").mkdir(parents=True)
+    with pytest.raises(NotFound, match="there is no bare in"):
+        Store(tmp_path).remove("bare")
+    assert (tmp_path / "bare").exists() and not (tmp_path / ".staging").exists()
+    Store(tmp_path).commit_model(shelf.model())
+    assert Store(tmp_path).remove("digits") == 0  # a signature alone may go
 
 
 STEPS = ["copyfile", "sync", "write", "replace", "rename"]
