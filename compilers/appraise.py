@@ -57,14 +57,14 @@ class Appraiser:
         session = runtime.load(artifact_format).open_session(path, self.model)
         try:
             pairs = settle.pairs(self.read, self.data, 1, self.seed)
-            is_proved = proof.stacks(
+            why = proof.difference(
                 lambda inputs: session.run(inputs, settle.LIMIT_S)[0], pairs, self.read.outputs
             )
         finally:
             session.close()
-        if is_proved:
+        if why is None:
             return self.model
-        self.progress.end("rows sway each other in it: it is served a row at a time")
+        self.progress.remark(f"{path.parent.name} is served a row at a time: {why}")
         return structs.replace(self.model, batches=False)
 
     def _score(self, kind: Kind, model: Model, session: Session) -> Score:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from compilers.plan import Plan, PlannedVariant
 from compilers.progress import Progress
 from compilers.steps import Step, produce, read_artifact, to_artifact
 from model_repo import runtime
-from model_repo.errors import BadInput, FareboxError, NotFound
+from model_repo.errors import BadInput, Corrupt, FareboxError, NotFound
 from model_repo.records import Model, Profile, Variant, VariantKey
 from model_repo.store import Store
 from model_repo.tensors import Array
@@ -48,7 +49,10 @@ def compile_plan(plan: Plan, store: Store, progress: Progress) -> dict[str, str]
 
 
 def _missing(plan: Plan, store: Store) -> list[tuple[PlannedVariant, Step]]:
-    """What is not shelved, or was measured at other batch sizes; raises BadInput on a conflict."""
+    """What is not shelved whole, or was measured at other batch sizes.
+
+    Raises BadInput if the shelf holds something else under a variant's name.
+    """
     found, recipe = [], plan.recipe
     is_other_metric = (recipe.model, recipe.version) in store.versions() and (
         store.model(recipe.model, recipe.version).metric != recipe.metric
@@ -61,10 +65,19 @@ def _missing(plan: Plan, store: Store) -> list[tuple[PlannedVariant, Step]]:
             found.append((planned, step))
             continue
         if shelved.digest != step.digest or is_other_metric:
-            _refuse(planned.key, recipe.model, recipe.version)
-        if tuple(p.batch_size for p in shelved.profile.latency) != recipe.batch_sizes:
+            _refuse(planned.key, recipe.model, recipe.version, store)
+        is_measured = tuple(p.batch_size for p in shelved.profile.latency) == recipe.batch_sizes
+        if not is_measured or not _is_whole(shelved, store):
             found.append((planned, step))
     return found
+
+
+def _is_whole(shelved: Variant, store: Store) -> bool:
+    try:
+        store.artifact(shelved)
+    except Corrupt:
+        return False
+    return True
 
 
 def _check_signature(store: Store, model: Model) -> None:
@@ -73,13 +86,14 @@ def _check_signature(store: Store, model: Model) -> None:
     except NotFound:
         return
     if shelved != model:
-        _refuse(f"{model.name}/{model.version}", model.name, model.version)
+        _refuse(f"{model.name}/{model.version}", model.name, model.version, store)
 
 
-def _refuse(what: VariantKey | str, model: str, version: str) -> None:
+def _refuse(what: VariantKey | str, model: str, version: str, store: Store) -> None:
     raise BadInput(
         f"{what} is on the shelf, made from another recipe, source, code or library version: raise "
-        f"'version' in the recipe, or run 'farebox remove {model}/{version}' first"
+        f"'version' in the recipe, or run 'farebox remove {model}/{version} "
+        f"--repository {shlex.quote(str(store.root))}' first"
     )
 
 
@@ -108,7 +122,8 @@ class Build:
                 if planned.kind == "reference":
                     raise
                 failures[name] = _reason(error)
-                self.progress.end(f"{name} failed: {failures[name]}")
+                self.progress.remark(f"{name} failed: {failures[name]}")
+                self.progress.end()
                 continue
             self.progress.end(_line(variant))
         return failures

@@ -9,9 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from model_repo import durable
+from model_repo.errors import Corrupt
+from model_repo.store import sha256_of
 
 FOLDER = ".build"
 PARTIAL = ".partial-"
+SUMS = "sha256.json"
 
 
 class Cache:
@@ -21,9 +24,14 @@ class Cache:
         self._root = repository / FOLDER
 
     def find(self, digest: str) -> Path | None:
-        """The folder of a finished step, or None."""
+        """The folder of a finished step, or None; one whose files changed since is deleted."""
         place = self._root / digest
-        return place if place.is_dir() else None
+        if not place.is_dir():
+            return None
+        if _is_sound(place):
+            return place
+        shutil.rmtree(place)
+        return None
 
     @contextmanager
     def writing(self, digest: str) -> Iterator[Path]:
@@ -32,6 +40,7 @@ class Cache:
         folder = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=self._root))
         try:
             yield folder
+            durable.write(folder / SUMS, _sums(folder))
             # A rename may reach the disk before the bytes it names, so these go first.
             for path in (*folder.iterdir(), folder):
                 durable.sync(path)
@@ -44,3 +53,15 @@ class Cache:
         """Delete what killed commands left; the caller holds the repository for writing."""
         for folder in self._root.glob(f"{PARTIAL}*"):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """File name -> SHA-256, in hex."""
+    return {path.name: sha256_of(path) for path in folder.iterdir() if path.name != SUMS}
+
+
+def _is_sound(folder: Path) -> bool:
+    try:
+        return durable.read(folder / SUMS, dict[str, str]) == _sums(folder)
+    except (Corrupt, OSError):
+        return False

@@ -13,10 +13,11 @@ from typing import Any
 
 import msgspec
 
-from model_repo.errors import MissingExtra
+from model_repo.errors import BadInput, MissingExtra
 
 PACKAGE = "compilers"
 _ROOT = Path(__file__).parent
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def digest(*parts: Any) -> str:
@@ -28,17 +29,38 @@ def digest(*parts: Any) -> str:
 def code_sha256(module: str) -> str:
     """The SHA-256 of a module of ours and of those of this package it imports, in turn.
 
-    The files are parsed, not run, so that nothing heavy is imported.
+    The files are parsed, not run, so that nothing heavy is imported; comments, docstrings and
+    formatting do not count.
     """
     waiting, seen = [module], {}
     while waiting:
         name = waiting.pop()
         path = _path(name)
         if name not in seen and path is not None:
-            source = path.read_bytes()
-            seen[name] = hashlib.sha256(source).hexdigest()
-            waiting.extend(_imports(ast.parse(source)))
+            seen[name], imported = _parsed(path.read_bytes())
+            waiting.extend(imported)
     return digest(seen)
+
+
+@cache
+def _parsed(source: bytes) -> tuple[str, tuple[str, ...]]:
+    """The SHA-256 of what a module does, and what of this package it imports."""
+    tree = ast.parse(source)
+    imported = tuple(_imports(tree))
+    return hashlib.sha256(repr(_meaning(tree)).encode()).hexdigest(), imported
+
+
+def _meaning(node: Any) -> Any:
+    """A syntax tree as tuples, without docstrings, and alike in every version of Python."""
+    if isinstance(node, list):
+        return tuple(map(_meaning, node))
+    if not isinstance(node, ast.AST):
+        return node
+    if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+        node.body = node.body[1:]
+    # What is empty is left out: a newer Python adds such fields.
+    parts = ((name, _meaning(part)) for name, part in ast.iter_fields(node))
+    return type(node).__name__, *((name, part) for name, part in parts if part not in (None, ()))
 
 
 def _path(module: str) -> Path | None:
@@ -64,6 +86,19 @@ def _imports(tree: ast.AST) -> Iterator[str]:
 def versions(libraries: Sequence[str]) -> dict[str, str]:
     """The installed version of each library, none of them imported; raises MissingExtra."""
     return {name: _version(name) for name in sorted(libraries)}
+
+
+def versions_of_source(libraries: Sequence[str]) -> dict[str, str]:
+    """The installed versions of what a recipe's source needs; raises BadInput."""
+    for library in libraries:
+        try:
+            metadata.version(library)
+        except (metadata.PackageNotFoundError, ValueError) as error:
+            raise BadInput(
+                f"source, libraries names {library!r}, which is not installed: run "
+                f"'pip install {library}', or correct the name to that of a package"
+            ) from error
+    return versions(libraries)
 
 
 @cache

@@ -28,6 +28,8 @@ def load(path: Path) -> tuple[Any, bool]:
         raise BadInput(f"the model {path} cannot be read: {error.strerror}") from error
     except Exception as error:  # protobuf's DecodeError, and whatever a broken file provokes
         raise BadInput(f"{path} is no ONNX model: {_sentence(error)}") from error
+    if not model.HasField("graph"):
+        raise BadInput(f"{path} is no ONNX model: it holds no graph; export the model again")
     outside = [tensor for tensor in _tensors(model) if tensor.data_location == tensor.EXTERNAL]
     if not outside:
         return model, False
@@ -100,6 +102,11 @@ def _node_tensors(nodes: Any) -> Iterator[Any]:
 def _outside_bytes(tensor: Any, folder: Path) -> int:
     entries = {entry.key: entry.value for entry in tensor.external_data}
     if "length" in entries:
+        if not entries["length"].isdecimal():
+            raise BadInput(
+                f"the external data of the tensor {tensor.name!r} has the length "
+                f"{entries['length']!r}, which is no number of bytes: export the model again"
+            )
         return int(entries["length"])
     place = folder / entries.get("location", "")
     return place.stat().st_size if place.is_file() else 0

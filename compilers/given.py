@@ -23,11 +23,12 @@ def read(
     Each row is one row of the input, or a whole tensor of it. A cast that loses nothing, and
     float64 to FP32, is made and said; any other wrong datatype, name or shape is BadInput.
     """
-    arrays = _open(path, "data")
+    arrays = _open(path, "data", ".npz file of one array for each input")
     if isinstance(arrays, np.ndarray):
         raise BadInput(
-            f"the data {path} is one array: write one for each input with "
-            "np.savez(FILE, INPUT=array)"
+            f"the data {path} is a single array, but an .npz file of one array for each input is "
+            f"expected: write it with np.savez({path.with_suffix('.npz').name!r}, "
+            f"{ports[0].name}=array)"
         )
     _check_names(path, set(arrays), ports)
     inputs = {port.name: _cast(arrays[port.name], port, say) for port in ports}
@@ -39,7 +40,7 @@ def read(
     return Data(inputs, _labels(labels, min(rows.values())) if labels else None)
 
 
-def _open(path: Path, what: str) -> Array | dict[str, Array]:
+def _open(path: Path, what: str, expected: str) -> Array | dict[str, Array]:
     try:
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
@@ -48,8 +49,9 @@ def _open(path: Path, what: str) -> Array | dict[str, Array]:
         raise BadInput(f"the {what} {path} cannot be read: {error.strerror or error}") from error
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise BadInput(
-            f"the {what} {path} is no NumPy file of plain arrays ({error}): write it with np.save "
-            "or np.savez, strings as an array of str, not of objects"
+            f"the {what} {path} is no {expected} ({error}): write it with "
+            f"{'np.savez' if what == 'data' else 'np.save'}, strings as an array of str, "
+            "not of objects"
         ) from error
 
 
@@ -67,6 +69,7 @@ def _cast(array: Array, port: Port, say: Callable[[str], None]) -> Array:
     if array.dtype == wanted:
         return array
     if array.dtype.kind in "SU" and port.datatype == "BYTES":
+        _check_text(array, port)
         return array.astype(object)
     if array.dtype.kind in "iuf" and array.dtype.kind == _kind(port):
         with np.errstate(all="ignore"):  # a value that does not fit is found by comparing
@@ -79,6 +82,19 @@ def _cast(array: Array, port: Port, say: Callable[[str], None]) -> Array:
         f"the data for {port.name!r} is {array.dtype}, but the input is "
         f"{port.datatype}: save it as {_advice(port)}"
     )
+
+
+def _check_text(array: Array, port: Port) -> None:
+    if array.dtype.kind != "S":
+        return
+    for row, part in enumerate(array):
+        try:
+            b"".join(np.ravel(part)).decode()
+        except UnicodeDecodeError as error:
+            raise BadInput(
+                f"the data for {port.name!r} holds a string that is not UTF-8, in row {row}: "
+                "save it as an array of str"
+            ) from error
 
 
 def _kind(port: Port) -> str:
@@ -110,13 +126,16 @@ def _check_shape(array: Array, port: Port) -> None:
 
 
 def _labels(path: Path, rows: int) -> Array:
-    labels = _open(path, "labels")
-    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iubUS":
+    labels = _open(path, "labels", ".npy file of one array")
+    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iuUS":
         kind = labels.dtype if isinstance(labels, np.ndarray) else "a file of several arrays"
-        raise BadInput(f"the labels {path} are {kind}: save one array of integers or strings")
-    if labels.ndim == 0 or len(labels) != rows:
+        raise BadInput(
+            f"the labels {path} are {kind}: save one array of integers or strings with np.save"
+        )
+    if labels.shape not in ((rows,), (rows, 1)):
         raise BadInput(
             f"the labels {path} have the shape {list(labels.shape)}, but the data has "
-            f"{rows} rows: give one label for each"
+            f"{rows} rows: give one label for each, [{rows}] or [{rows}, 1]"
         )
+    labels = labels.reshape(rows)
     return labels.astype(object) if labels.dtype.kind in "US" else labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,8 +16,9 @@ from compilers.datasets import Data, split
 from compilers.digests import code_sha256, digest
 from compilers.progress import Progress
 from model_repo.errors import BadInput, Corrupt, Expired, NotFound
+from model_repo.names import check_name
 from model_repo.records import Artifact, Kind, Model, PassStep, Variant, VariantKey
-from model_repo.store import Store, check_name, sha256_of
+from model_repo.store import Store, sha256_of
 
 REFERENCE = "cpu-reference"
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
@@ -61,7 +63,9 @@ def import_file(request: Request, store: Store, progress: Progress) -> Outcome:
         folder = Path(name)
         read = signature.read(request.path, folder)
         _refuse_other(request, read.path, store)
-        data = request.data and given.read(request.data, request.labels, read.inputs, progress.end)
+        data = request.data and given.read(
+            request.data, request.labels, read.inputs, progress.remark
+        )
         with store.writing():
             return _Import(request, store, progress, read, data or None, folder).run()
 
@@ -78,8 +82,13 @@ def _refuse_other(request: Request, path: Path, store: Store) -> None:
     if not is_same:
         raise BadInput(
             f"{request.name}/{request.version} is on the shelf with another file: give this one "
-            f"another --version, or run 'farebox remove {request.name}/{request.version}' first"
+            f"another --version, or run {_removal(request, store)} first"
         )
+
+
+def _removal(request: Request, store: Store) -> str:
+    root = shlex.quote(str(store.root))
+    return f"'farebox remove {request.name}/{request.version} --repository {root}'"
 
 
 @dataclass
@@ -100,11 +109,24 @@ class _Import:
             return outcome
         outcome = Outcome(self._settled.model, remarks=self._settled.remarks)
         for remark in outcome.remarks:
-            self.progress.end(remark)
-        self.store.check_model(outcome.model)
+            self.progress.remark(remark)
+        self._refuse_other_data(outcome.model)
         for name in self._names:
             self._shelve(name, outcome)
         return outcome
+
+    def _refuse_other_data(self, model: Model) -> None:
+        """Raise BadInput if the same file was judged in another way before."""
+        try:
+            shelved = self.store.model(model.name, model.version)
+        except NotFound:
+            return
+        if shelved != model:
+            raise BadInput(
+                f"{model.name}/{model.version} was imported with other data or labels, judged by "
+                f"the {shelved.metric} of {shelved.scored_output!r}: give the same --data and "
+                f"--labels, another --version, or run {_removal(self.request, self.store)} first"
+            )
 
     @property
     def _names(self) -> list[str]:
@@ -172,7 +194,8 @@ class _Import:
                 if name == REFERENCE:
                     raise
                 outcome.missing[name] = str(error)
-                self.progress.end(f"{name} is not made: {error}")
+                self.progress.remark(f"{name} is not made: {error}")
+                self.progress.end()
                 return
             self.store.commit_model(
                 outcome.model, example.request(outcome.model, self._settled.data)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from compilers.datasets import Data
 from compilers.signature import Port
+from model_repo.errors import BadInput
 from model_repo.tensors import DTYPES, Array
 
 SIZES = (16, 8, 32, 64, 128, 224, 1)
 """Tried in turn for every free axis but the batch: common lengths and image sides."""
 
 MOST_ROWS, MOST_BYTES = 64, 64 * 2**20
+MOST_ELEMENTS = 2**28
 
 
 def draw(
@@ -39,6 +42,10 @@ def data(ports: Sequence[Port], size: int, rng: np.random.Generator, *, batches:
 
 def _shape(port: Port, size: int, batch: int | None) -> tuple[int, ...]:
     sizes = [size if side < 0 else side for side in port.shape or ()]
+    if math.prod(sizes) > MOST_ELEMENTS:
+        raise BadInput(
+            f"{port.name!r} {sizes} has more than the {MOST_ELEMENTS} elements that are made up"
+        )
     if batch is not None:
         sizes[0] = batch
     return tuple(sizes)

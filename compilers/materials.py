@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from compilers.contracts import Work
 from compilers.datasets import Data, Splits, split
 from compilers.plan import Plan
 from compilers.recipe import Recipe
+from compilers.scoring import check_classes
 from compilers.source import Source, load_source
 from model_repo.errors import BadInput
 from model_repo.records import Model, TensorSpec
@@ -64,11 +66,29 @@ def gather(plan: Plan, say: Callable[[str], None]) -> Materials:
         )
     splits = split(data, msgspec.structs.asdict(recipe.splits), recipe.seed)
     model = describe(recipe, source, splits.calibration)
+    _check_labels(plan, data, model)
     return Materials(source, splits, model, recipe.batch_sizes[-1], recipe.seed, say)
 
 
 def _accept(options: Any, source: Source) -> None:
     """Nothing to check."""
+
+
+def _check_labels(plan: Plan, data: Data, model: Model) -> None:
+    (output,) = model.outputs
+    if data.labels is None or len(output.shape) != 2:
+        return
+    where = f"data() of {plan.source_path}"
+    if np.shape(data.labels) != (len(data),):
+        raise BadInput(
+            f"{where} gives labels of the shape {list(np.shape(data.labels))} for {len(data)} "
+            f"rows: give one class number for each, [{len(data)}]"
+        )
+    network = f"the network {plan.recipe.source.model!r}"
+    try:
+        check_classes(np.asarray(data.labels), output.shape[1], network)
+    except BadInput as error:
+        raise BadInput(f"{where}: {error}") from error
 
 
 def describe(recipe: Recipe, source: Source, data: Data) -> Model:
@@ -81,7 +101,7 @@ def describe(recipe: Recipe, source: Source, data: Data) -> Model:
     try:
         with torch.no_grad():
             answer = module(*map(torch.from_numpy, example.values()))
-    except Exception as error:  # the network is the user's: it may raise anything
+    except (Exception, SystemExit) as error:  # the network is the user's: it may raise anything
         raise BadInput(f"{where} does not take the data: {' '.join(str(error).split())}") from error
     if not isinstance(answer, torch.Tensor) or len(answer) != len(data.take(slice(2))):
         raise BadInput(f"{where} must answer one tensor with one row for each row it is given")

@@ -34,19 +34,22 @@ def obstacle(inputs: Sequence[Port], outputs: Sequence[Port]) -> str | None:
     return None
 
 
-def stacks(run: Run, pairs: Iterable[tuple[Call, Call]], outputs: Sequence[Port]) -> bool:
-    """Whether running [a; b] gives the answers to a and b, one after the other, for every pair."""
-    return all(_stacks(run, a, b, outputs) for a, b in pairs)
+def difference(run: Run, pairs: Iterable[tuple[Call, Call]], outputs: Sequence[Port]) -> str | None:
+    """Why running [a; b] is not like running a, then b; None if it is for every pair."""
+    return next((why for a, b in pairs if (why := _difference(run, a, b, outputs))), None)
 
 
-def _stacks(run: Run, a: Call, b: Call, outputs: Sequence[Port]) -> bool:
-    try:
-        first, second = run(a), run(b)
-        both = run({name: np.concatenate([a[name], b[name]]) for name in a})
-    except (BadInput, Expired):
-        return False
-    rows = [len(next(iter(call.values()))) for call in (a, b)]
-    return all(
+def _difference(run: Run, a: Call, b: Call, outputs: Sequence[Port]) -> str | None:
+    joined = {name: np.concatenate([a[name], b[name]]) for name in a}
+    answers, rows = [], []
+    for call in (a, b, joined):
+        rows.append(len(next(iter(call.values()))))
+        try:
+            answers.append(run(call))
+        except (BadInput, Expired) as error:
+            return f"a call of {rows[-1]} row{'s' * (rows[-1] > 1)} fails ({error})"
+    first, second, both = answers
+    is_alike = all(
         _has_rows(first[port.name], rows[0])
         and _has_rows(second[port.name], rows[1])
         and first[port.name].shape[1:] == second[port.name].shape[1:]
@@ -55,6 +58,7 @@ def _stacks(run: Run, a: Call, b: Call, outputs: Sequence[Port]) -> bool:
         )
         for port in outputs
     )
+    return None if is_alike else "rows answered together differ from rows answered alone"
 
 
 def _has_rows(array: Array, rows: int) -> bool:

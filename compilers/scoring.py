@@ -64,12 +64,34 @@ def answers(output: Array, labels: Array, model: Model) -> Array:
             "integer or string label for each row"
         )
     decided = _decide(output)
+    if decided[:1].size > 1 >= labels[:1].size:
+        raise BadInput(
+            f"the output {name!r} {shape} gives {decided[:1].size} answers for each row, but "
+            "accuracy compares one with the row's label: export the model with one"
+        )
     if (decided.dtype.kind in "OUS") != (labels.dtype.kind in "OUS"):
         raise BadInput(
             f"the labels are {labels.dtype}, but the output {name!r} answers {decided.dtype}: "
             "give labels as the model names its classes"
         )
+    if output.dtype.kind not in "OUSiub":
+        check_classes(labels, output.shape[-1], f"the output {name!r}")
     return decided
+
+
+def check_classes(labels: Array, classes: int, what: str) -> None:
+    """Raise BadInput unless the labels are numbers of classes that `what` gives scores for."""
+    if labels.dtype.kind not in "iu":
+        raise BadInput(
+            f"the labels are {labels.dtype}, but {what} gives scores: number its classes, "
+            f"0 to {classes - 1}, and give whole numbers"
+        )
+    low, high = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
+    if low < 0 or high >= classes:
+        raise BadInput(
+            f"the labels reach from {low} to {high}, but {what} scores {classes} classes: "
+            f"give labels from 0 to {classes - 1}"
+        )
 
 
 def _decide(output: Array) -> Array:

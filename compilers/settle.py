@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from compilers import calls, made_up, proof
+from compilers import calls, made_up, proof, scoring
 from compilers.datasets import Data
 from compilers.signature import Port, Signature
 from model_repo import runtime
@@ -50,6 +50,8 @@ def settle(signature: Signature, name: str, version: str, data: Data | None, see
     finally:
         session.close()
     model = _model(signature, name, version, outputs, batches=why is None, labels=_labels(data))
+    if data and data.labels is not None and seen[model.scored_output].ndim > 1:
+        scoring.answers(seen[model.scored_output], data.labels, model)
     if data is None:
         rng = np.random.default_rng(seed)
         data = made_up.data(signature.inputs, size or 1, rng, batches=model.batches)
@@ -87,9 +89,7 @@ def _why_alone(
         return why
     if data and any(calls.is_whole(data.inputs[p.name], p.shape or ()) for p in signature.inputs):
         return "each row of the data given is a whole request"
-    if not proof.stacks(run, pairs(signature, data, size, seed), signature.outputs):
-        return "rows answered together differ from rows answered alone"
-    return None
+    return proof.difference(run, pairs(signature, data, size, seed), signature.outputs)
 
 
 def pairs(

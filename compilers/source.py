@@ -88,17 +88,45 @@ def sha256_of_source(path: Path) -> str:
 def load_source(path: Path) -> Source:
     """Run the module at `path`; raises BadInput, or MissingExtra, if it cannot be used."""
     module = _run(path)
-    for name, kind in (("MODELS", "a dict of network name to function"), ("data", "a function")):
+    for name in ("MODELS", "data"):
         if not hasattr(module, name):
-            raise BadInput(f"the source module {path} has no {name}: define it, {kind}")
+            raise BadInput(f"the source module {path} has no {name}: define it, {NAMES[name][2]}")
+    found = {name: getattr(module, name, usual) for name, (usual, _, _) in NAMES.items()}
+    for name, (_, fits, kind) in NAMES.items():
+        if not fits(found[name]):
+            raise BadInput(
+                f"the source module {path} has {name} = {found[name]!r:.80}: make it {kind}"
+            )
     return Source(
         path,
-        module.MODELS,
-        module.data,
-        getattr(module, "OUTPUT", "output"),
-        tuple(getattr(module, "LABELS", ())),
-        getattr(module, "augment", None),
+        found["MODELS"],
+        found["data"],
+        found["OUTPUT"],
+        tuple(found["LABELS"]),
+        found["augment"],
     )
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+
+
+NAMES: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
+    "MODELS": (
+        None,
+        lambda value: (
+            isinstance(value, Mapping)
+            and _are_names(tuple(value))
+            and all(map(callable, value.values()))
+        ),
+        "a dict of network name to function",
+    ),
+    "data": (None, callable, "a function"),
+    "OUTPUT": ("output", lambda value: isinstance(value, str) and bool(value), "a string"),
+    "LABELS": ((), _are_names, "a tuple of strings"),
+    "augment": (None, lambda value: value is None or callable(value), "a function"),
+}
+"""What a source module defines: its default, whether a value will do, and what will."""
 
 
 def _run(path: Path) -> ModuleType:
@@ -123,6 +151,6 @@ def _call(function: Callable[[], Any], what: str) -> Any:
         if error.name and error.name.partition(".")[0] in INSTALLED:
             raise MissingExtra("compiling", error.name, "compile") from error
         raise BadInput(f"{what} needs {error.name!r}: install it beside farebox") from error
-    except Exception as error:  # the module is the user's: it may raise anything
+    except (Exception, SystemExit) as error:  # the module is the user's: it may raise anything
         reason = " ".join(str(error).split())
         raise BadInput(f"{what} raised {type(error).__name__}: {reason}") from error

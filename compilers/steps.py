@@ -13,7 +13,7 @@ import msgspec
 from compilers import export, forms, parity
 from compilers.cache import Cache
 from compilers.contracts import Form, Target
-from compilers.digests import code_sha256, digest, versions
+from compilers.digests import code_sha256, digest, versions, versions_of_source
 from compilers.forms import TorchModel
 from compilers.materials import Materials
 from compilers.plan import ChosenPass, Plan, PlannedVariant
@@ -66,7 +66,7 @@ def _source_step(plan: Plan) -> Step:
         recipe.seed,
         plan.source_sha256,
         code_sha256("compilers.training"),
-        versions([*TRAINED_WITH, *recipe.source.libraries]),
+        versions(TRAINED_WITH) | versions_of_source(recipe.source.libraries),
     )
     return Step(name, "torch", None, partial(_run_source, plan))
 

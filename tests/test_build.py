@@ -112,6 +112,33 @@ def test_a_removed_variant_comes_back_from_the_cache(
     assert shelved(copied) == before
 
 
+def hashes(store: Store) -> dict[str, str]:
+    """Of every artifact, each verified."""
+    for variant in shelved(store).values():
+        store.artifact(variant)
+    return {name: variant.artifact.sha256 for name, variant in shelved(store).items()}
+
+
+@pytest.mark.parametrize(
+    "name", ["model.onnx", "artifact.json", "step.json", "weights.safetensors"]
+)
+def test_a_damaged_cache_is_not_shelved(copied: Store, tmp_path: Path, name: str) -> None:
+    before = hashes(copied)
+    copied.remove("tiny", "1", "cpu-pruned")
+    for path in copied.root.glob(f"{FOLDER}/*/{name}"):
+        path.write_bytes(path.read_bytes()[:-9])
+    assert compiled(tmp_path, copied) == {}
+    assert hashes(copied) == before
+
+
+def test_a_missing_or_broken_artifact_is_made_again(copied: Store, tmp_path: Path) -> None:
+    before, variants = hashes(copied), shelved(copied)
+    copied.artifact(variants["cpu-int8"]).unlink()
+    copied.artifact(variants["cpu-pruned"]).write_bytes(b"rot")
+    assert compiled(tmp_path, copied) == {}
+    assert hashes(copied) == before
+
+
 def test_without_the_cache_nothing_is_missing(copied: Store, tmp_path: Path) -> None:
     shutil.rmtree(copied.root / FOLDER)
     compiled(tmp_path, copied)
@@ -135,7 +162,9 @@ def test_other_weights_under_a_version_are_refused(
     copied: Store, tmp_path: Path, old: str, new: str
 ) -> None:
     before = copied.fingerprint()
-    with pytest.raises(BadInput, match=r"tiny/1.*raise 'version'.*farebox remove tiny/1"):
+    with pytest.raises(
+        BadInput, match=r"raise 'version'.*farebox remove tiny/1 --repository \S+/copy'"
+    ):
         compiled(tmp_path, copied, tiny_recipe.RECIPE.replace(old, new, 1))
     assert copied.fingerprint() == before
 
@@ -165,6 +194,7 @@ def test_one_failing_variant_does_not_lose_the_others(
     said = capsys.readouterr().err
     assert "cpu-int8 failed: ValueError: no such kernel" in said
     assert "Traceback" in said, "a defect shows its place"
+    assert "cpu-student" not in said, "success is progress, and this is no terminal"
 
 
 def test_fidelity_is_measured_against_the_reference(tmp_path: Path) -> None:
@@ -184,6 +214,10 @@ def test_fidelity_is_measured_against_the_reference(tmp_path: Path) -> None:
         (("student: student", "student: none"), ("", ""), "student is 'none'"),
         (("model: teacher", "model: none"), ("", ""), "source, model is 'none'"),
         (("", ""), ("digits.target[:500])", "None)"), "gives no labels"),
+        (("", ""), ("target[:500]", "target[:500] + 3"), "from 3 to 12, but .* scores 10 classes"),
+        (("", ""), ("target[:500]", "target[:500] - 1"), "from -1 to 8, .* from 0 to 9"),
+        (("", ""), ("target[:500]", "target[:500] / 2"), "labels are float64, but"),
+        (("", ""), ("target[:500]", "target[:500, None]"), "of the shape .* one class number for"),
         (("", ""), ("16 * width", "15 * width"), "does not take the data"),
         (("", ""), ("nn.Flatten(), nn.Linear(16 * width, 10)", "nn.Flatten(0)"), "one row for"),
     ],

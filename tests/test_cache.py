@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from compilers.cache import FOLDER, Cache
+from compilers.cache import FOLDER, SUMS, Cache
 
 
 def test_a_step_appears_when_it_ends_well(tmp_path: Path) -> None:
@@ -26,6 +27,21 @@ def test_an_error_leaves_nothing(tmp_path: Path) -> None:
         raise ValueError("no")
     assert cache.find("abc") is None
     assert list((tmp_path / FOLDER).iterdir()) == []
+
+
+@pytest.mark.parametrize("spoilt", ["x", SUMS])
+@pytest.mark.parametrize("spoil", [lambda path: path.write_text("2"), Path.unlink])
+def test_a_step_that_changed_since_is_dropped(
+    tmp_path: Path, spoilt: str, spoil: Callable[[Path], object]
+) -> None:
+    cache = Cache(tmp_path)
+    with cache.writing("abc") as folder:
+        (folder / "x").write_text("1")
+    spoil(tmp_path / FOLDER / "abc" / spoilt)
+    assert cache.find("abc") is None
+    with cache.writing("abc") as folder:
+        (folder / "x").write_text("1")
+    assert cache.find("abc")
 
 
 def test_sweeping_keeps_only_finished_steps(tmp_path: Path) -> None:

@@ -50,6 +50,37 @@ def test_code_covers_what_is_imported_in_turn(
     code_sha256.cache_clear()
 
 
+CODE = "X = {'a': 1}\n\n\ndef run(a=None):\n    return [a, 1.5]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "is_same"),
+    [
+        ("# a comment\n" + CODE, True),
+        ('"""A docstring."""\n' + CODE, True),
+        (CODE.replace("    return", '    """Say."""\n    return'), True),
+        (CODE.replace("'a'", '"a"').replace("[a, 1.5]", "[\n  a,\n  1.5,\n]"), True),
+        (CODE.replace("'a'", "'b'"), False),
+        (CODE.replace("1.5", "2.5"), False),
+        (CODE.replace("a=None", "a=0"), False),
+        (CODE.replace("run(a=None)", "run(a, b=None)"), False),
+        (CODE.replace("    return", "    'no docstring' + ''\n    return"), False),
+        (CODE.replace("return [a, 1.5]", "return (a, 1.5)"), False),
+    ],
+)
+def test_only_what_code_does_counts(
+    text: str, is_same: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(digests, "_ROOT", tmp_path)
+    found = []
+    for written in (CODE, text):
+        (tmp_path / "one.py").write_text(written)
+        code_sha256.cache_clear()
+        found.append(code_sha256("compilers.one"))
+    code_sha256.cache_clear()
+    assert (found[0] == found[1]) == is_same
+
+
 def test_a_missing_library_names_the_extra() -> None:
     assert versions(["numpy"])["numpy"]
     with pytest.raises(MissingExtra, match=r"surely-not-there.*farebox\[compile\]"):

@@ -94,7 +94,7 @@ def test_importing_again_does_nothing_and_other_bytes_need_another_version(
     assert Store(tmp_path / "repo").fingerprint() == before
     other = linear(tmp_path / "other.onnx", seed=1)
     assert run(other, "--name", "m", *repo) == 2
-    assert "another --version" in capsys.readouterr().err
+    assert f"m/1 --repository {repo[1]}' first" in capsys.readouterr().err
     assert run(other, "--name", "m", "--version", "2", *repo) == 0
     assert Store(tmp_path / "repo").versions() == [("m", "1"), ("m", "2")]
 
@@ -134,6 +134,22 @@ def test_with_labels_accuracy_is_measured_on_the_reference_too(tmp_path: Path) -
     assert reference.accuracy == pytest.approx(0.9, abs=0.03)
     assert reference.accuracy_low < 0.9 < reference.accuracy_high
     assert {v.profile.accuracy_samples for v in found.values()} == {300}
+
+
+def test_labels_may_be_a_column_and_are_part_of_the_version(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, repo = linear(tmp_path / "m.onnx"), ("--repository", tmp_path / "repo")
+    data = save(tmp_path, answer(path, rows(40))[:, None], x=rows(40))
+    assert run(path, *data, *repo) == 0
+    assert variants(tmp_path / "repo")["cpu-reference"].profile.accuracy == 1.0
+    before = Store(tmp_path / "repo").fingerprint()
+    capsys.readouterr()
+    assert run(path, *repo) == 2
+    said = capsys.readouterr().err
+    assert "m/1 was imported with other data or labels, judged by the accuracy of 'y'" in said
+    assert "give the same --data and --labels" in said and said.count("\n") == 1
+    assert Store(tmp_path / "repo").fingerprint() == before
 
 
 def test_a_model_of_fixed_size_is_calibrated_call_by_call(tmp_path: Path) -> None:
@@ -198,6 +214,11 @@ def test_data_that_does_not_fit_is_refused(
     [
         (np.zeros(7, np.int64), "but the data has 120 rows"),
         (np.zeros(120), "save one array of integers or strings"),
+        (np.zeros(120, bool), "are bool: save one array of integers or strings"),
+        (np.eye(3, dtype=int)[np.zeros(120, int)], "shape [120, 3], but the data has 120 rows"),
+        (np.zeros((120, 2), int), "give one label for each, [120] or [120, 1]"),
+        (50 + np.arange(120) % 3, "reach from 50 to 52, but the output 'y' scores 3 classes"),
+        (np.r_[-1, np.zeros(119, int)], "reach from -1 to 0"),
         (np.full(120, "a"), "give labels as the model names its classes"),
     ],
 )
@@ -219,6 +240,16 @@ def test_labels_alone_and_files_that_are_none(
     repo = ("--repository", tmp_path / "repo")
     assert run(path, "--labels", tmp_path / "labels.npy", *repo) == 2
     assert "--labels needs --data" in capsys.readouterr().err
+    assert run(path, "--data", tmp_path / "labels.npy", *repo) == 2
+    assert "is a single array, but an .npz file of one array for each" in capsys.readouterr().err
+    assert run(path, "--data", tmp_path / "junk.npz", *repo) == 2
+    assert "is no .npz file of one array for each input" in capsys.readouterr().err
+    both = ("--data", save(tmp_path, x=rows())[1])
+    assert run(path, *both, "--labels", tmp_path / "junk.npz", *repo) == 2
+    assert "is no .npy file of one array" in capsys.readouterr().err
+    (tmp_path / "empty.onnx").touch()
+    assert run(tmp_path / "empty.onnx", *repo) == 2
+    assert "empty.onnx is no ONNX model" in capsys.readouterr().err
     for bad in ("junk.npz", "labels.npy", "absent.npz"):
         assert run(path, "--data", tmp_path / bad, *repo) == 2
     assert run(tmp_path / "absent.onnx", *repo) == 2
@@ -267,6 +298,17 @@ def test_strings_go_in_and_labels_may_be_strings(tmp_path: Path) -> None:
     data = save(tmp_path, words, x=words)
     assert run(path, *data, "--repository", tmp_path / "repo") == 0
     assert variants(tmp_path / "repo")["cpu-reference"].profile.accuracy == 1.0
+
+
+def test_strings_that_are_not_utf_8_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ports = [[(name, TensorProto.STRING, ["n"])] for name in "xy"]
+    path = write(tmp_path / "m.onnx", [node("Identity", "x", "y")], *ports)
+    data = save(tmp_path, x=np.array([b"good"] * 20 + [b"bad\xff"]))
+    assert run(path, *data, "--repository", tmp_path / "repo") == 2
+    said = capsys.readouterr().err
+    assert "'x' holds a string that is not UTF-8, in row 20" in said and "differ" not in said
 
 
 def test_a_variant_taken_off_the_shelf_or_broken_is_made_again(tmp_path: Path) -> None:

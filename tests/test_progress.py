@@ -1,4 +1,4 @@
-"""A compile says how it goes: plain lines where there is no terminal."""
+"""A compile says how it goes on a terminal, and what went wrong everywhere."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_lines_only_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_remarks_only_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress(2) as progress:
         progress.begin("cpu-int8")
         progress.say("quantizing")
         progress.end("cpu-int8 is done")
-    assert capsys.readouterr() == ("", "cpu-int8 is done\n")
+        progress.remark("cpu-int8-dynamic is not made")
+    assert capsys.readouterr() == ("", "cpu-int8-dynamic is not made\n")
 
 
 def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

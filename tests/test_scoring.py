@@ -75,6 +75,11 @@ def test_accuracy_of_labels_is_equality(answers: Array, labels: Array) -> None:
         (np.ones(3, np.float32), np.array([1, 1, 1]), "gives no class"),
         (np.array(["a", "b"], object), np.array([0, 1]), "give labels as the model names"),
         (np.array([0, 1]), None, "no labels"),
+        (np.eye(3), np.array([50, 51, 52]), "from 50 to 52, but .* scores 3 classes: .* 0 to 2"),
+        (np.eye(3), np.array([0, -1, 2]), "from -1 to 2"),
+        (np.eye(3), np.array([True, False, True]), "labels are bool"),
+        (np.ones((3, 2, 4)), np.array([1, 1, 1]), "gives 2 answers for each row"),
+        (np.ones((3, 2), np.int64), np.array([1, 1, 1]), "gives 2 answers for each row"),
     ],
 )
 def test_labels_that_cannot_be_compared_are_refused(

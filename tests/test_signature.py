@@ -354,3 +354,47 @@ def test_what_a_model_is_judged_on(
         for name, datatype, shape in shapes
     )
     assert settle.choose_metric(ports, labels) == wanted
+
+
+def test_external_data_of_no_length_is_refused(tmp_path: Path) -> None:
+    linear(tmp_path / "plain.onnx")
+    whole = onnx.load(tmp_path / "plain.onnx")
+    path = tmp_path / "m.onnx"
+    onnx.save(whole, path, save_as_external_data=True, location="m.bin", size_threshold=0)
+    whole = onnx.load(path, load_external_data=False)
+    (entry,) = (e for e in whole.graph.initializer[0].external_data if e.key == "length")
+    entry.value = "abc"
+    onnx.save(whole, path)
+    with pytest.raises(BadInput, match="'w' has the length 'abc', which is no number of bytes"):
+        signature.read(path, tmp_path)
+
+
+@pytest.mark.parametrize("shape", [[2**33], [2**33, "n"], [2**62, 2**62]])
+def test_no_input_of_absurd_size_is_made_up(tmp_path: Path, shape: list[int | str]) -> None:
+    with pytest.raises(BadInput, match=r"'x' .* more than the 268435456 elements.* with --data"):
+        settled(identity(tmp_path / "m.onnx", FLOAT, shape))
+
+
+@pytest.mark.parametrize("given", ["x", "s"])
+def test_strings_and_bfloat16_cannot_both_be_carried(tmp_path: Path, given: str) -> None:
+    half, text = TensorProto.BFLOAT16, TensorProto.STRING
+    nodes = [node("Identity", "x", "y"), node("Identity", "s", "t")]
+    ports = [[("x", half, ["n"]), ("s", text, ["n"])], [("y", half, ["n"]), ("t", text, ["n"])]]
+    if given == "s":
+        nodes = [node("Cast", "s", "f", to=FLOAT), node("Cast", "f", "y", to=half)]
+        ports = [[("s", text, ["n"])], [("y", half, ["n"])]]
+    path = write(tmp_path / "m.onnx", nodes, *ports)
+    with pytest.raises(BadInput, match="has both BF16 and BYTES tensors"):
+        settled(path)
+
+
+def test_a_batch_that_fails_is_told_from_one_that_differs(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "m.onnx",
+        [node("Reshape", "x one", "y")],
+        [("x", FLOAT, ["n"])],
+        [("y", FLOAT, ["m"])],
+        {"one": np.array([1], np.int64)},
+    )
+    read = settled(path, Data({"x": np.arange(9, dtype=np.float32)}))
+    assert "a call of 2 rows fails (the model refused these inputs" in read.remarks[-1]

@@ -51,6 +51,13 @@ def test_an_unknown_network_is_named_with_those_there_are(tmp_path: Path) -> Non
     [
         ("MODELS = {}", "has no data: define it, a function"),
         ("def data(): pass", "has no MODELS: define it, a dict"),
+        ("MODELS = 3\ndef data(): pass", "has MODELS = 3: make it a dict of network name"),
+        ("MODELS = {'a': 1}\ndef data(): pass", "make it a dict of network name"),
+        ("MODELS = {}\ndata = 1", "has data = 1: make it a function"),
+        ("MODELS = {}\ndef data(): pass\nLABELS = 3", "make it a tuple of strings"),
+        ("MODELS = {}\ndef data(): pass\nOUTPUT = 3", "has OUTPUT = 3: make it a string"),
+        ("MODELS = {}\ndef data(): pass\naugment = 3", "has augment = 3: make it a function"),
+        ("raise SystemExit", "raised SystemExit"),
         ("1 / 0", "raised ZeroDivisionError: division by zero"),
         ("def (", "raised SyntaxError"),
         ("import surely_not_there", "needs 'surely_not_there': install it"),
