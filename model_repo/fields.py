@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import NoneType
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
@@ -11,6 +12,15 @@ import msgspec
 from model_repo.errors import BadInput
 
 Record = TypeVar("Record")
+_WORDS = {
+    "object": "a mapping of keys to values",
+    "array": "a list",
+    "str": "a string, in quotes if it looks like a number",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "null": "nothing",
+}
 
 
 def convert(value: Any, record: type[Record], where: str) -> Record:
@@ -19,7 +29,24 @@ def convert(value: Any, record: type[Record], where: str) -> Record:
     try:
         return msgspec.convert(value, record)
     except msgspec.ValidationError as error:
-        raise BadInput(f"{where}: {error}") from error
+        raise BadInput(_sentence(str(error), value, where)) from error
+
+
+def _sentence(reason: str, value: Any, where: str) -> str:
+    """What msgspec found wrong, in words: the key, what was given, and what is allowed."""
+    reason, _, path = reason.partition(" - at `$")
+    found = re.fullmatch(r"Expected `([^`]+)`(.*?)(, got `.*`)?", reason)
+    for step in re.findall(r"\.(\w+)|\[(\d+|\.\.\.)\]", path):
+        name, number = step
+        where += f", {name}" if name else f", entry {int(number) + 1}" if number[0] != "." else ""
+        try:
+            value = value[name or int(number)]
+        except (KeyError, IndexError, TypeError, ValueError):  # "..." stands for any key
+            return f"{where}: {reason}"
+    if found is None:
+        return f"{where} is {value!r:.80}: {reason}"
+    kinds = " or ".join(_WORDS.get(kind, kind) for kind in found[1].split(" | "))
+    return f"{where} is {value!r:.80}: give {kinds}{found[2]}"
 
 
 def _check(value: Any, kind: Any, where: str) -> None:
