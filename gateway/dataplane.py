@@ -16,7 +16,7 @@ from gateway.core.batching import Pending
 from gateway.core.catalog import Catalog, Entry
 from gateway.core.refusal import refusals
 from gateway.core.replica import Replica
-from gateway.core.request import InferRequest, InferResponse, Parameter
+from gateway.core.request import DEFAULT_TENANT, InferRequest, InferResponse, Parameter
 from gateway.core.routing import Route
 from gateway.core.scheduler import Scheduler
 from gateway.errors import outcome
@@ -35,6 +35,7 @@ class DataPlane:
         self.catalog = Catalog([])
         self.loaded: Loaded | None = None
         self.is_ready = False
+        self.is_draining = False
         self._batcher = batcher
         self._sequence = itertools.count()
         self._loop = asyncio.get_running_loop()
@@ -88,18 +89,18 @@ class DataPlane:
         self._batcher.wake()
         served = await self._wait(pending, request)
         facts = served.facts
+        is_met = self._observe(request, served)
         parameters: dict[str, Parameter] = {
             "variant": facts.key.variant,
             "cost_usd": facts.cost_usd,
             "accuracy_low": facts.accuracy_low,
             "forecast_latency_ms": facts.forecast_latency_s * 1e3,
-            "slo_met": facts.is_met,
+            "slo_met": is_met,
         }
         if self.settings.report_only:
             parameters["routed_variant"] = route.candidate.key.variant
         if request.explain:
             parameters["explain"] = _explain(route, request)
-        self._observe(request, served)
         return _response(entry, request, served.outputs, parameters)
 
     def _pending(self, entry: Entry, request: InferRequest, items: int) -> Pending:
@@ -146,13 +147,19 @@ class DataPlane:
             allowed = (pending.deadline_s - pending.arrived_s) * 1e3
             future.set_exception(Expired(f"no answer within the {allowed:.3f} ms allowed"))
 
-    def _observe(self, request: InferRequest, served: Served) -> None:
+    def _observe(self, request: InferRequest, served: Served) -> bool:
+        """Count an answer; returns whether it met its SLO, judged now that it is there."""
         took = time.monotonic() - request.received_s
-        facts = served.facts
-        self.scheduler.overhead.observe(took - facts.queue_s - served.wall_s)
-        self.scheduler.tally.served(
+        facts, scheduler = served.facts, self.scheduler
+        scheduler.overhead.observe(took - facts.queue_s - served.wall_s)
+        scheduler.tally.served(
             facts.key, facts.target, request.tenant, facts.queue_s, took, facts.forecast_latency_s
         )
+        return scheduler.tally.met(request.slo, took, facts.accuracy_low, facts.cost_usd)
+
+    def count_unread(self, error: BaseException) -> None:
+        """A request was refused before it could be read, so that nothing of it is known."""
+        self.scheduler.tally.requests["", "", "", "", DEFAULT_TENANT, outcome(error)] += 1
 
     def _count(self, request: InferRequest, word: str) -> None:
         # An unknown model's name is the caller's own invention: as a label it would be unbounded.

@@ -19,6 +19,7 @@ from model_repo.errors import BadInput
 
 _BACKLOG = 2048
 _KEEP_ALIVE_S = 75
+_LAST_READ_S = 0.1
 
 
 class Fronts:
@@ -66,6 +67,12 @@ class Fronts:
 
     async def close(self) -> None:
         """Take no more calls, and let those in flight end, for at most `drain_s`."""
+        for web in self._webs:
+            for server in web.servers:
+                server.close()
+        # What was sent before the door closed is still to be read; closing a connection now would
+        # lose it. Answers say `Connection: close` meanwhile.
+        await asyncio.sleep(_LAST_READ_S)
         for web in self._webs:
             web.should_exit = True
         await asyncio.gather(self._grpc.stop(self._settings.drain_s), *self._tasks)

@@ -16,11 +16,12 @@ from gateway.core.replica import Replica
 from gateway.core.routing import Choose, Policy
 from gateway.settings import Settings
 from model_repo import plugins, runtime
-from model_repo.errors import BadInput, Corrupt, FareboxError
+from model_repo.errors import BadInput, FareboxError
 from model_repo.prices import PriceBook
 from model_repo.records import Model, Variant, VariantKey
 from model_repo.runtime import Session
 from model_repo.store import Store
+from model_repo.survey import survey
 from model_repo.tensors import Array, dtype_of
 
 
@@ -49,12 +50,12 @@ def load(
 ) -> Loaded:
     """Read everything on the shelf; sessions of unchanged artifacts are taken over from `before`.
 
-    One broken variant or model is a problem to report and does not stop the others. Runs for as
-    long as opening takes: call it in a thread.
+    One broken variant or model is a problem to report and does not stop the others; one that was
+    served before goes on as it was. Runs for as long as opening takes: call it in a thread.
     """
     problems: list[str] = []
     entries, replicas, sessions = [], {}, {}
-    shelf = _read(store, problems)
+    shelf = _read(store, before, problems)
     kept = _within_cap([v for _, found in shelf for v in found], settings.memory_cap_bytes)
     for model, found in shelf:
         opened: list[Offer] = []
@@ -78,36 +79,27 @@ def load(
     return Loaded(Catalog(entries), replicas, sessions, problems)
 
 
-def _read(store: Store, problems: list[str]) -> list[tuple[Model, list[Variant]]]:
-    shelf = []
-    for name, version in store.versions():
-        try:
-            model = store.model(name, version)
-        except FareboxError as error:
-            problems.append(str(error))
-            continue
-        shelf.append((model, sorted(_readable(store, model, problems), key=_by_need)))
-    return shelf
+def _read(
+    store: Store, before: Loaded | None, problems: list[str]
+) -> list[tuple[Model, list[Variant]]]:
+    shelf = {
+        (model.name, model.version): (model, found) for model, found in survey(store, problems)
+    }
+    for entry in before.catalog.entries() if before else ():
+        _keep_what_broke(store, entry, shelf)
+    return [(model, sorted(found, key=_by_need)) for model, found in shelf.values()]
 
 
-def _readable(store: Store, model: Model, problems: list[str]) -> Iterable[Variant]:
-    for key in store.keys(model.name, model.version):
-        try:
-            variant = store.variant(key)
-            _check(variant)
-        except FareboxError as error:
-            problems.append(str(error))
-        else:
-            yield variant
-
-
-def _check(variant: Variant) -> None:
-    sizes = [point.batch_size for point in variant.profile.latency]
-    if not sizes or sizes[0] < 1 or sizes != sorted(set(sizes)):
-        raise Corrupt(
-            f"{variant.key}: its profile was measured at the batch sizes {sizes}, which do not "
-            "rise from 1 or more; remove the variant and compile it again"
-        )
+def _keep_what_broke(
+    store: Store, entry: Entry, shelf: dict[tuple[str, str], tuple[Model, list[Variant]]]
+) -> None:
+    """What was served, is still there and cannot be read any more goes on as it was."""
+    name = entry.model.name, entry.model.version
+    if name not in store.versions():
+        return
+    _, found = shelf.setdefault(name, (entry.model, []))
+    broken = set(store.keys(*name)) - {variant.key for variant in found}
+    found += [offer.variant for offer in entry.offers if offer.key in broken]
 
 
 def _by_need(variant: Variant) -> tuple[bool, float]:
@@ -150,6 +142,7 @@ def _offer(
         curve(profile, settings.slo_percentile, model.batches),
         prices.target_price(variant.target, day).usd_per_device_s,
         profile.source == "measured" or settings.allow_estimated,
+        all(-1 not in spec.shape[1 if model.batches else 0 :] for spec in model.inputs),
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import version
 
@@ -64,7 +66,8 @@ class Server:
         on_ready(self)
         await self._stop.wait()
         log.event("draining", {"in_flight": admission.in_flight})
-        self.plane.is_ready = False
+        self.plane.is_ready, self.plane.is_draining = False, True
+        await asyncio.sleep(self.settings.lame_duck_s)
         await self.fronts.close()
         for watcher in watchers:
             watcher.cancel()
@@ -90,22 +93,25 @@ class Server:
         if self._stop.is_set():  # asked twice: do not wait for what is in flight
             log.event("stopped at once, as asked twice", level=logging.WARNING)
             sys.stderr.flush()
-            raise SystemExit(1)
+            os._exit(1)
         self._stop.set()
 
     async def _poll(self) -> None:
-        """Reload on SIGHUP, or when the repository or the day's prices changed."""
+        """Reload on SIGHUP, when the repository or the day's prices changed, or after problems."""
         while True:
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self._reload.wait(), self.settings.poll_s)
-            except TimeoutError:
-                if self._fingerprint == await asyncio.to_thread(self._store.fingerprint):
-                    continue
-            self._reload.clear()
             try:
-                await self._load()
+                if self._reload.is_set() or await self._has_changed():
+                    self._reload.clear()
+                    await self._load()
             except Exception as error:  # the catalog in force goes on serving
                 log.event(f"reload failed: {error!r}", level=logging.ERROR)
+
+    async def _has_changed(self) -> bool:
+        # What was broken may have been mended by a file that no fingerprint covers.
+        has_problems = self.plane.loaded is not None and bool(self.plane.loaded.problems)
+        return has_problems or self._fingerprint != await asyncio.to_thread(self._store.fingerprint)
 
     async def _load(self) -> None:
         self._fingerprint = await asyncio.to_thread(self._store.fingerprint)
@@ -118,23 +124,39 @@ class Server:
             self._day,
             self.plane.loaded,
         )
+        before = self.plane.loaded
         for problem in loaded.problems:
-            log.event(problem, level=logging.WARNING)
+            if before is None or problem not in before.problems:
+                log.event(problem, level=logging.WARNING)
         self.plane.adopt(loaded)
-        log.event("catalog loaded", {"variants": [str(o.key) for o in loaded.catalog.offers()]})
+        variants = [str(offer.key) for offer in loaded.catalog.offers()]
+        if before is None or _gist(loaded) != _gist(before):
+            log.event("catalog loaded", {"variants": variants})
 
     async def _keep_books(self, ledger: Ledger) -> None:
         """Close each minute, and every sum when the price of a device-second changes."""
         while True:
             await asyncio.sleep(min(_MINUTE_S, _seconds_to_midnight()))
-            ledger.close_minute(time.monotonic_ns())
-            if self._day != _today():
-                self._day = _today()
-                price = self._prices.target_price(_LOCAL_TARGET, self._day)
-                if price != self._price:
-                    self._price = price
-                    ledger.change_price(time.monotonic_ns(), price.usd_per_device_s)
-                    self._reload.set()
+            try:
+                self._close_minute(ledger)
+            except Exception as error:  # the next minute is closed all the same
+                log.event(f"closing the minute failed: {error!r}", level=logging.ERROR)
+
+    def _close_minute(self, ledger: Ledger) -> None:
+        ledger.close_minute(time.monotonic_ns())
+        if self._day == _today():
+            return
+        self._day = _today()
+        price = self._prices.target_price(_LOCAL_TARGET, self._day)
+        if price != self._price:
+            self._price = price
+            ledger.change_price(time.monotonic_ns(), price.usd_per_device_s)
+            self._reload.set()
+
+
+def _gist(loaded: loader.Loaded) -> tuple[set[str], list[str]]:
+    """What of a catalog is worth a line in the log when it differs."""
+    return set(loaded.sessions), loaded.problems
 
 
 def _today() -> date:

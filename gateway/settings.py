@@ -32,9 +32,10 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     inline_s: a batch expected to take no longer runs on the event loop itself, since waking a
     thread would cost more. max_in_flight: requests queued or running at once. patience_s: by when
     a request without a deadline is due, for the order of the queue only. poll_s: how often the
-    repository is looked at.
-    drain_s: how long requests in flight may take after SIGTERM. memory_cap_bytes: of all
-    loaded variants, the cheapest first after the references; 0 is no cap.
+    repository is looked at. lame_duck_s: after SIGTERM, how long requests are still taken while
+    readiness says no, so that balancers notice. drain_s: how long requests in flight may take
+    after that. memory_cap_bytes: of all loaded variants together, cheapest first after the
+    references; 0 is no cap.
     """
 
     host: str = "127.0.0.1"
@@ -56,6 +57,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     max_body_bytes: Annotated[int, Meta(ge=1)] = 128 * 2**20
     memory_cap_bytes: Annotated[int, Meta(ge=0)] = 0
     poll_s: Seconds = 5.0
+    lame_duck_s: Annotated[float, Meta(ge=0, le=300)] = 0.5
     drain_s: Seconds = 30.0
     report_only: bool = False
     allow_estimated: bool = False

@@ -14,9 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from gateway.core.batching import Pending
 from gateway.core.catalog import Entry
 from gateway.core.pool import Batch
+from gateway.core.request import Facts
 from gateway.core.scheduler import Scheduler, Shed, Start
 from model_repo.errors import Expired, FareboxError, Unavailable
-from model_repo.records import NO_SLO
 
 KNOWN = {"ref": (0.1, 0.95), "mid": (0.03, 0.9), "low": (0.01, 0.8)}
 DEVICES, SLOTS, DOOR = 2, 1, 12
@@ -74,8 +74,6 @@ class Life(RuleBasedStateMachine):
             is_full = isinstance(error, Unavailable) and "max_in_flight" in str(error)
             assert is_full == (before == DOOR)
             self.end(each, "refused")
-            if is_full:
-                return
         else:
             self.queued[each.sequence] = each
         self.asked["latency"] += latency is not None
@@ -112,7 +110,13 @@ class Life(RuleBasedStateMachine):
         for answer in answers:
             assert answer.facts.cost_usd >= 0 and answer.facts.batch_size == batch.items
             if self.ended.get(answer.pending.sequence) != "left while it ran":
-                self.end(answer.pending, "answered")
+                self.answer(answer.pending, answer.facts)
+
+    def answer(self, each: Pending, facts: Facts) -> None:
+        """As the shell does: it judges the SLO when the answer is there."""
+        took = self.now - each.arrived_s
+        self.made.tally.met(each.slo, took, facts.accuracy_low, facts.cost_usd)
+        self.end(each, "answered")
 
     @precondition(lambda self: self.queued)
     @rule(data=st.data(), is_late=st.booleans())
@@ -172,10 +176,9 @@ class Life(RuleBasedStateMachine):
                 break
             for batch in list(self.running.values()):
                 self.now = max(self.now, batch.expected_end_s)
-                self.made.done(self.running.pop(batch.id), self.now, 1000)
-                for each in batch.pendings:
-                    if each.sequence not in self.ended:
-                        self.end(each, "answered")
+                for answer in self.made.done(self.running.pop(batch.id), self.now, 1000):
+                    if answer.pending.sequence not in self.ended:
+                        self.answer(answer.pending, answer.facts)
         assert not self.queued and not self.running
         assert self.made.admission.in_flight == 0 and self.made.pool.is_idle()
         for name, count in self.asked.items():
@@ -299,15 +302,41 @@ def test_a_caller_that_left_meets_no_bound_and_one_that_was_late_misses_it(is_la
     made.arrive(found, each, "", 0.0, 0.5)
     (batch,) = starts(made, 0.0)
     made.cancel(each, is_late)
-    (answer,) = made.done(batch, 0.1, 1000)
-    assert not answer.facts.is_met
+    made.done(batch, 0.1, 1000)
     assert made.tally.slos == ({("latency", False): 1} if is_late else {})
     assert made.ledger.attributed_ns == 1000, "what ran is charged all the same"
 
 
-def test_a_request_without_bounds_always_meets_them() -> None:
+def test_a_request_that_failed_pays_for_its_time_and_saves_nothing() -> None:
     found = catalog(["ref"])
     made = scheduler(found)
-    made.arrive(found, pending(slo=NO_SLO), "", 0.0, 0.5)
+    each = [pending(), pending()]
+    for one in each:
+        made.arrive(found, one, "", 0.0, 0.5)
     (batch,) = starts(made, 0.0)
-    assert made.done(batch, 99.0, 1)[0].facts.is_met and not made.tally.slos
+    made.done(batch, 0.1, 2000, failed={1})
+    (account,) = made.ledger.accounts()
+    usd = made.ledger.dollars(account)
+    alone = made.ledger.usd(round(batch.lane.offer.curve.device(2) / 2 * 1e9))
+    assert made.ledger.attributed_ns == 2000
+    assert usd.reference == pytest.approx(alone), "one of the two"
+    assert usd.routed == pytest.approx(made.ledger.usd(1000))
+
+
+def test_a_full_door_is_a_missed_slo() -> None:
+    found = catalog(["ref"])
+    made = scheduler(found, max_in_flight=1)
+    made.arrive(found, pending(), "", 0.0, 0.5)
+    with pytest.raises(Unavailable):
+        made.arrive(found, pending(slo=slo(5.0)), "", 0.0, 0.5)
+    assert made.tally.slos == {("latency", False): 1}
+
+
+def test_in_report_only_mode_the_forecast_is_of_what_serves() -> None:
+    found = catalog(["ref", "low"])
+    made = scheduler(found, report_only=True)
+    route = made.arrive(found, each := pending(), "", 0.0, 0.5)
+    assert route.candidate.key.variant == "low"
+    (batch,) = starts(made, 0.0)
+    assert batch.lane.key.variant == "ref"
+    assert each.forecast_s == batch.lane.service_s[1] > route.candidate.latency_s

@@ -41,7 +41,7 @@ def test_a_model_may_differ_from_the_rest() -> None:
         ("log_level: loud", "log_level"),
         ("host: a\nhost: b", "host"),
         ("a: [", "YAML"),
-        ("- a", "object"),
+        ("- a", "mapping"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_file(text: str, key: str) -> None:

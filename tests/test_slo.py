@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.oip import slo
-from model_repo.errors import BadInput
+from model_repo.errors import BadInput, Unsupported
 from model_repo.records import NO_SLO, SLO
 
 VALUES: Any = st.recursive(
@@ -105,8 +105,13 @@ def test_reserved_names_are_refused_but_for_the_one_clients_send() -> None:
     with pytest.raises(BadInput, match="'triton_final_response' is reserved"):
         slo.read({"triton_final_response": True}, {})
     assert slo.read({"triton_enable_empty_final_response": True}, {}).slo == NO_SLO
-    sequence = {"sequence_id": 1, "sequence_start": True, "sequence_end": False, "priority": 0}
-    assert slo.read(sequence, {}).timeout_s == math.inf
+    empty = {"sequence_id": 0, "sequence_start": False, "sequence_end": False, "priority": 0}
+    assert slo.read(empty, {}).timeout_s == math.inf
+
+
+def test_a_sequence_is_refused_rather_than_torn_apart() -> None:
+    with pytest.raises(Unsupported, match="sequence_id is 1"):
+        slo.read({"sequence_id": 1, "sequence_start": True}, {})
 
 
 @given(st.dictionaries(NAMES, VALUES), st.dictionaries(HEADERS, st.text(max_size=8)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 import grpc
@@ -23,7 +23,7 @@ Reply = TypeVar("Reply")
 
 
 class GrpcApi(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]  # tritonclient ships no types
-    """The same data plane as HTTP; methods not overridden answer UNIMPLEMENTED."""
+    """The same data plane as HTTP."""
 
     def __init__(self, plane: DataPlane, name: str, version: str) -> None:
         self._plane, self._name, self._version = plane, name, version
@@ -67,7 +67,11 @@ class GrpcApi(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
         async def reply() -> Any:
             metadata = _metadata(context)
             remaining_s = context.time_remaining()
-            infer = proto_codec.decode(request, metadata, received_s, remaining_s)
+            try:
+                infer = proto_codec.decode(request, metadata, received_s, remaining_s)
+            except Exception as error:
+                self._plane.count_unread(error)
+                raise
             response = await self._plane.infer(infer)
             if self._plane.settings.log_requests:
                 access.served(response, "grpc", metadata)
@@ -94,7 +98,29 @@ async def _answer(
 
 
 def _metadata(context: Any) -> dict[str, str]:
-    return {k: v for k, v in context.invocation_metadata() or () if isinstance(v, str)}
+    pairs = ((k, v) for k, v in context.invocation_metadata() or () if isinstance(v, str))
+    return read_metadata(pairs)
+
+
+def read_metadata(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Metadata by key; a key that came twice is joined by commas, as the gRPC protocol has it."""
+    found: dict[str, str] = {}
+    for key, value in pairs:
+        found[key] = f"{found[key]}, {value}" if key in found else value
+    return found
+
+
+def _refuse(method: str) -> Callable[[Any, Any, Any], Awaitable[None]]:
+    async def refuse(self: GrpcApi, request: Any, context: Any) -> None:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{method} is not offered yet")
+
+    return refuse
+
+
+# Without this a call of one would be logged as a defect, with its traceback.
+for _method in pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods:
+    if _method.name not in vars(GrpcApi):
+        setattr(GrpcApi, _method.name, _refuse(_method.name))
 
 
 def build(plane: DataPlane, name: str, version: str) -> Any:

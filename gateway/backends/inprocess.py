@@ -11,20 +11,22 @@ import numpy as np
 from msgspec import Struct
 
 from gateway.core.stacking import Feed, cut, join, part
-from model_repo.errors import BadInput
+from model_repo.errors import BadInput, Cancelled
 from model_repo.runtime import Session
 from model_repo.tensors import Array
 
-_HANGS_AFTER_S = 1.0
-
 
 class Work(Struct, frozen=True):
-    """A batch as the backend needs it; `rows` has one count for each feed."""
+    """A batch as the backend needs it; `rows` has one count for each feed.
+
+    is_given_up: asked between the pieces of a large batch, whether nobody waits for it any more.
+    """
 
     session: Session
     feeds: Sequence[Feed]
     rows: Sequence[int]
     largest: int
+    is_given_up: Callable[[], bool] = lambda: False
 
 
 class Result(Struct, frozen=True):
@@ -54,11 +56,9 @@ class InProcess:
         self._jobs.put((work, done))
 
     def close(self) -> None:
-        """End the threads once what was submitted is done; one that hangs ends with the process."""
+        """End the threads; what still runs by then is in nobody's interest and ends with us."""
         for _ in self._threads:
             self._jobs.put(None)
-        for thread in self._threads:
-            thread.join(_HANGS_AFTER_S)
 
     def _serve(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -68,31 +68,35 @@ class InProcess:
 
 def run(work: Work) -> Result:
     """Run a batch; when it is refused, run each request alone, so that one cannot spoil others."""
-    start = time.monotonic()
+    start, cpu_start = time.monotonic(), time.thread_time_ns()
     try:
-        outputs, device_ns = _run_rows(work.session, join(work.feeds), sum(work.rows), work.largest)
+        outputs, device_ns = _run_rows(work)
         outcomes: list[dict[str, Array] | Exception] = list(part(outputs, work.rows))
     except BadInput as error:
-        outcomes, device_ns = [error], 0
+        outcomes, device_ns = [error], time.thread_time_ns() - cpu_start
         if len(work.feeds) > 1:
-            outcomes, device_ns = _run_each(work)
+            outcomes, alone_ns = _run_each(work)
+            device_ns += alone_ns
     except Exception as error:  # a defect in a runtime must answer its requests, not end a thread
-        outcomes, device_ns = [error] * len(work.feeds), 0
+        outcomes = [error] * len(work.feeds)
+        device_ns = time.thread_time_ns() - cpu_start
     return Result(outcomes, device_ns, time.monotonic() - start)
 
 
 def _run_each(work: Work) -> tuple[list[dict[str, Array] | Exception], int]:
     results = [
-        run(Work(work.session, [feed], [rows], work.largest))
+        run(Work(work.session, [feed], [rows], work.largest, work.is_given_up))
         for feed, rows in zip(work.feeds, work.rows, strict=True)
     ]
     return [r.outcomes[0] for r in results], sum(result.device_ns for result in results)
 
 
-def _run_rows(
-    session: Session, feed: Feed, rows: int, largest: int
-) -> tuple[dict[str, Array], int]:
-    pieces = [session.run(piece) for piece in cut(feed, rows, largest)]
+def _run_rows(work: Work) -> tuple[dict[str, Array], int]:
+    pieces: list[tuple[dict[str, Array], int]] = []
+    for piece in cut(join(work.feeds), sum(work.rows), work.largest):
+        if pieces and work.is_given_up():
+            raise Cancelled("nobody waits for the rest of this request")
+        pieces.append(work.session.run(piece))
     if len(pieces) == 1:
         return pieces[0]
     joined = {name: np.concatenate([out[name] for out, _ in pieces]) for name in pieces[0][0]}

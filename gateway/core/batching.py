@@ -19,7 +19,8 @@ class Pending(Struct, eq=False):
 
     items: rows. merge_key: only requests with equal keys share a batch; None shares with nobody.
     deadline_s: past it the answer is worthless. due_s: the deadline, or sooner the bound of
-    patience, for the order only. payload: the shell's own. is_given_up: nobody waits for it.
+    patience, for the order only. payload: the shell's own. forecast_s: wait and service on the
+    variant that serves it. is_given_up: nobody waits for it.
     """
 
     sequence: int
@@ -33,6 +34,7 @@ class Pending(Struct, eq=False):
     payload: Any = None
     chosen: Candidate | None = None
     routed: Offer | None = None
+    forecast_s: float = 0.0
     queue: Lane | None = None
     is_given_up: bool = False
 
@@ -43,6 +45,7 @@ class Lane:
     def __init__(self, offer: Offer, replicas: list[Replica]) -> None:
         self.replicas = replicas
         self.queued_items = 0
+        self.backlog_s = 0.0
         self._heap: list[tuple[float, int, Pending]] = []
         self.reprice(offer)
 
@@ -58,6 +61,7 @@ class Lane:
             device_s * offer.usd_per_device_s / max(size, 1)
             for size, device_s in enumerate(curve.device_s)
         )
+        self._count(0)
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -65,13 +69,13 @@ class Lane:
     def push(self, pending: Pending) -> None:
         """Add a request."""
         pending.queue = self
-        self.queued_items += pending.items
+        self._count(pending.items)
         heapq.heappush(self._heap, (pending.due_s, pending.sequence, pending))
 
     def remove(self, pending: Pending) -> None:
         """Take a queued request out: its client went away or its deadline passed."""
         pending.queue = None
-        self.queued_items -= pending.items
+        self._count(-pending.items)
         self._heap = [entry for entry in self._heap if entry[2] is not pending]
         heapq.heapify(self._heap)
 
@@ -119,5 +123,9 @@ class Lane:
     def _pop(self) -> Pending:
         pending = heapq.heappop(self._heap)[2]
         pending.queue = None
-        self.queued_items -= pending.items
+        self._count(-pending.items)
         return pending
+
+    def _count(self, change: int) -> None:
+        self.queued_items += change
+        self.backlog_s = self.offer.curve.service(self.queued_items)

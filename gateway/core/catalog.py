@@ -13,12 +13,17 @@ from model_repo.records import Model, Variant, VariantKey
 
 
 class Offer(Struct, frozen=True):
-    """A servable variant with its curve and its price; `is_routable` or reached by pin only."""
+    """A servable variant with its curve and its price; `is_routable` or reached by pin only.
+
+    is_fixed_size: every axis but the batch axis has a fixed size, so that the profile holds for
+    whatever is asked.
+    """
 
     variant: Variant
     curve: Curve
     usd_per_device_s: float
     is_routable: bool = True
+    is_fixed_size: bool = True
 
     @property
     def key(self) -> VariantKey:

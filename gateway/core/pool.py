@@ -45,16 +45,13 @@ class Pool:
         occupied = len(self.running) + len(self.busy)
         if occupied < self.devices:
             return None
-        backlog = {i: lane.offer.curve.service(lane.queued_items) for i, lane in self.busy.items()}
-        ahead = sum(backlog.values())
+        ahead = 0.0
+        for lane in self.busy.values():
+            ahead += lane.backlog_s
         for batch in self.running.values():
             ahead += max(0.0, batch.expected_end_s - now_s)
         shared = ahead / self.devices
-        if not any(id(lane) in backlog for lane in lanes):
-            return [shared] * len(lanes)
-        return [
-            0.0
-            if occupied - (id(lane) in backlog) < self.devices
-            else shared - backlog.get(id(lane), 0.0) / self.devices
-            for lane in lanes
-        ]
+        if occupied > self.devices:
+            return [shared - lane.backlog_s / self.devices for lane in lanes]
+        # One lane fewer leaves a device free: a lane that is busy itself waits for nobody.
+        return [0.0 if lane.backlog_s else shared for lane in lanes]

@@ -59,6 +59,5 @@ class Facts(Struct, frozen=True):
     cost_usd: float
     accuracy_low: float
     forecast_latency_s: float
-    is_met: bool
     batch_size: int
     queue_s: float

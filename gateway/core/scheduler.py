@@ -6,7 +6,7 @@ It holds no clock and no loop, so the gateway and a simulator can drive the same
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -14,6 +14,7 @@ from gateway.core import routing
 from gateway.core.admission import Admission
 from gateway.core.batching import Lane, Pending
 from gateway.core.catalog import Entry, Offer
+from gateway.core.forecast import candidates
 from gateway.core.ledger import AccountKey, Ledger, Times, split
 from gateway.core.overhead import Overhead
 from gateway.core.pool import Batch, Pool
@@ -100,7 +101,11 @@ class Scheduler:
 
         variant: a pin, or "". Raises NotFound, Infeasible or Unavailable; then nothing is queued.
         """
-        self.admission.check()
+        try:
+            self.admission.check()
+        except Unavailable:
+            self.tally.missed(pending.slo)
+            raise
         desk = self._desks[entry.model.name, entry.model.version]
         chosen: Route | Refused
         if variant:
@@ -115,7 +120,12 @@ class Scheduler:
             raise chosen.error
         self.admission.enter()
         pending.chosen, pending.routed = chosen.candidate, chosen.lane.offer
-        lane = desk.reference if self.report_only and not variant else chosen.lane
+        pending.forecast_s = chosen.candidate.latency_s
+        lane = chosen.lane
+        if self.report_only and not variant:
+            lane = desk.reference
+            (served,) = candidates([lane], pending.items, self.pool.waits([lane], now_s))
+            pending.forecast_s = served.latency_s
         lane.push(pending)
         self.pool.busy[id(lane)] = lane
         return chosen
@@ -160,8 +170,14 @@ class Scheduler:
         self.ledger.hold(batch.id, round(now_s * 1e9))
         return batch
 
-    def done(self, batch: Batch, now_s: float, device_ns: int) -> list[Answer]:
-        """A batch ended: free its device, charge its requests, and say how each was served."""
+    def done(
+        self, batch: Batch, now_s: float, device_ns: int, failed: Container[int] = ()
+    ) -> list[Answer]:
+        """A batch ended: free its device, charge its requests, and say how each was served.
+
+        failed: places in the batch whose request got an error; they pay for the time they used,
+        but would have saved nothing on another variant.
+        """
         del self.pool.running[batch.id]
         batch.replica.in_flight -= 1
         for _ in batch.pendings:
@@ -170,35 +186,30 @@ class Scheduler:
         shares = split(used, [pending.items for pending in batch.pendings])
         self.tally.batch(batch.lane.key, batch.items)
         return [
-            Answer(pending, self._charge(batch, pending, share, now_s))
-            for pending, share in zip(batch.pendings, shares, strict=True)
+            Answer(pending, self._charge(batch, pending, share, place not in failed))
+            for place, (pending, share) in enumerate(zip(batch.pendings, shares, strict=True))
         ]
 
-    def _charge(self, batch: Batch, pending: Pending, share_ns: int, now_s: float) -> Facts:
-        lane, chosen = batch.lane, pending.chosen
-        assert chosen is not None and pending.routed is not None, "a batched request was routed"
+    def _charge(self, batch: Batch, pending: Pending, share_ns: int, has_answer: bool) -> Facts:
+        lane = batch.lane
+        assert pending.routed is not None, "a batched request was routed"
         key, target = lane.key, lane.offer.variant.target
-        desk = self._desks.get((key.model, key.version))
-        reference = desk.reference.offer if desk else lane.offer
-        routed_ns = share_ns
-        if self.report_only:
-            routed_ns = _share_ns(pending.routed, batch.items, pending.items)
-        self.ledger.attribute(
-            AccountKey(key.model, key.version, key.variant, target, pending.tenant),
-            Times(share_ns, 0, _share_ns(reference, batch.items, pending.items), routed_ns),
-        )
-        cost = self.ledger.usd(share_ns)
-        took = now_s - pending.arrived_s
-        is_met = not pending.is_given_up and self.tally.met(
-            pending.slo, took, lane.accuracy_low, cost
-        )
+        used = Times(share_ns)
+        if has_answer:
+            desk = self._desks.get((key.model, key.version))
+            reference = desk.reference.offer if desk else lane.offer
+            used.reference_ns = _share_ns(reference, batch.items, pending.items)
+            used.routed_ns = share_ns
+            if self.report_only:
+                used.routed_ns = _share_ns(pending.routed, batch.items, pending.items)
+        account = AccountKey(key.model, key.version, key.variant, target, pending.tenant)
+        self.ledger.attribute(account, used)
         return Facts(
             key,
             target,
-            cost,
+            self.ledger.usd(share_ns),
             lane.accuracy_low,
-            chosen.latency_s + self.overhead.estimate_s,
-            is_met,
+            pending.forecast_s + self.overhead.estimate_s,
             batch.items,
             batch.started_s - pending.arrived_s,
         )

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from model_repo.errors import BadInput
+from model_repo.errors import BadInput, Unsupported
 from model_repo.records import NO_SLO, SLO
 
 _BOUNDS = (
@@ -21,6 +21,7 @@ _BOUNDS = (
 _NAMES = {name for name, _ in _BOUNDS}
 _OURS = "slo_"
 _ABSENT = object()
+_SEQUENCE = "sequence_"
 _PIN_HEADER = "x-variant"
 _MICROSECONDS = 1e-6
 _LONGEST_US = 2**63 - 1
@@ -46,8 +47,10 @@ def read(parameters: Mapping[str, object], headers: Mapping[str, str]) -> Wishes
     pinned = headers.get(_PIN_HEADER, "")
     if not parameters and not pinned and bounds == [None, None, None]:
         return NO_WISHES
-    for name in parameters:
+    for name, value in parameters.items():
         _check_name(name)
+        if name.startswith(_SEQUENCE) and value:
+            raise Unsupported(f"{name} is {value!r}: sequences of requests are not offered yet")
     latency_ms, min_accuracy, max_cost_usd = bounds
     variant = parameters.get("variant", pinned)
     if not isinstance(variant, str):
