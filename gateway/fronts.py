@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from gateway.api import grpc_v2, http_v2
 from gateway.dataplane import DataPlane
+from gateway.http_protocol import BoundedHttp
 from gateway.settings import Settings
 from model_repo.errors import BadInput
 
@@ -29,7 +30,7 @@ class Fronts:
     """
 
     def __init__(self, settings: Settings, plane: DataPlane, scrape: Callable[[], bytes]) -> None:
-        self._settings = settings
+        self._settings, self._plane = settings, plane
         name, release = settings.server_name, version("farebox")
         self._sockets = [
             _bind(settings.host, settings.http_port, "http_port"),
@@ -70,8 +71,10 @@ class Fronts:
         for web in self._webs:
             for server in web.servers:
                 server.close()
-        # What was sent before the door closed is still to be read; closing a connection now would
-        # lose it. Answers say `Connection: close` meanwhile.
+        # What was sent on open connections is still to be read: closing them now would lose it.
+        # Not before the door is closed do answers say `Connection: close`, or clients would come
+        # back through it, and those still waiting to be let in would be lost.
+        self._plane.is_draining = True
         await asyncio.sleep(_LAST_READ_S)
         for web in self._webs:
             web.should_exit = True
@@ -89,7 +92,7 @@ class Web(uvicorn.Server):
 def _web_config(app: Starlette, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=BoundedHttp,
         loop="none",
         lifespan="off",
         ws="none",

@@ -66,7 +66,7 @@ class Server:
         on_ready(self)
         await self._stop.wait()
         log.event("draining", {"in_flight": admission.in_flight})
-        self.plane.is_ready, self.plane.is_draining = False, True
+        self.plane.is_ready = False
         await asyncio.sleep(self.settings.lame_duck_s)
         await self.fronts.close()
         for watcher in watchers:
