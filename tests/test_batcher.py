@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from builders import gate, request, serving, shelve, variant
@@ -79,3 +80,29 @@ def test_many_at_once_are_all_answered(tmp_path: Path) -> None:
             assert plane.scheduler.admission.in_flight == 0 and plane.scheduler.pool.is_idle()
 
     asyncio.run(main())
+
+
+def test_what_outlasts_its_profile_by_far_moves_to_a_thread_and_a_hiccup_does_not(
+    tmp_path: Path,
+) -> None:
+    store = shelve(tmp_path / "r", variant("ref", 0.0005))
+    seen: list[str] = []
+
+    async def main() -> None:
+        async with serving(store, inline_s=0.001) as plane:
+            let = gate(plane)
+            let.opened.set()
+            run = let.run
+            took = [1, 30_000_000, 1, 10_000_000_000, 1]  # ns: as forecast, 30 ms, 10 s
+
+            def timed(*given: Any) -> Any:
+                seen.append(threading.current_thread().name)
+                return run(*given)[0], took[len(seen) - 1]
+
+            let.run = timed  # type: ignore[method-assign]
+            for _ in took:
+                await plane.infer(request(received_s=time.monotonic()))
+
+    asyncio.run(main())
+    assert seen[:4] == ["MainThread"] * 4
+    assert seen[4].startswith("farebox-run-")

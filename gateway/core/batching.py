@@ -81,8 +81,11 @@ class Lane:
 
     def drop_late(self, now_s: float) -> list[Pending]:
         """Take out, from the head, what would be late even if it ran alone now."""
-        late = []
-        while self._heap and now_s + self._alone_s(self._heap[0][2]) > self._heap[0][2].deadline_s:
+        late: list[Pending] = []
+        while self._heap:
+            head = self._heap[0][2]
+            if head.deadline_s == math.inf or now_s + self._alone_s(head) <= head.deadline_s:
+                break
             late.append(self._pop())
         return late
 
@@ -127,5 +130,6 @@ class Lane:
         return pending
 
     def _count(self, change: int) -> None:
-        self.queued_items += change
-        self.backlog_s = self.offer.curve.service(self.queued_items)
+        queued = self.queued_items = self.queued_items + change
+        is_tabled = queued <= self.largest
+        self.backlog_s = self.service_s[queued] if is_tabled else self.offer.curve.service(queued)

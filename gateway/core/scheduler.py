@@ -140,13 +140,16 @@ class Scheduler:
             ready = [x for x in busy.values() if any(map(Replica.has_room, x.replicas))]
             if not ready:
                 break
-            lane = min(ready, key=Lane.latest_start_s)
+            lane = min(ready, key=Lane.latest_start_s) if len(ready) > 1 else ready[0]
             actions.append(Start(self._start(lane, now_s)))
-            actions += self._shed_late(lane, now_s)  # whoever stood behind that batch
+            if len(lane):
+                actions += self._shed_late(lane, now_s)  # whoever stood behind that batch
         return actions
 
     def _shed_late(self, lane: Lane, now_s: float) -> list[Shed]:
         late = lane.drop_late(now_s)
+        if not late:
+            return []
         for pending in late:
             self.admission.leave()
             self.tally.missed(pending.slo)

@@ -23,6 +23,7 @@ _OURS = "slo_"
 _ABSENT = object()
 _SEQUENCE = "sequence_"
 _PIN_HEADER = "x-variant"
+_HEADERS = {_PIN_HEADER, *(header for _, header in _BOUNDS)}
 _MICROSECONDS = 1e-6
 _LONGEST_US = 2**63 - 1
 _RESERVED = "triton_"
@@ -43,10 +44,10 @@ NO_WISHES = Wishes()
 
 def read(parameters: Mapping[str, object], headers: Mapping[str, str]) -> Wishes:
     """Read the parameters and headers; raises BadInput naming the one that makes no sense."""
+    if not parameters and _HEADERS.isdisjoint(headers):
+        return NO_WISHES
     bounds = [_tightest(name, header, parameters, headers) for name, header in _BOUNDS]
     pinned = headers.get(_PIN_HEADER, "")
-    if not parameters and not pinned and bounds == [None, None, None]:
-        return NO_WISHES
     for name, value in parameters.items():
         _check_name(name)
         if name.startswith(_SEQUENCE) and value:
