@@ -134,7 +134,7 @@ def line(name: str, run: Run, accuracy: float) -> str:
     shares = ", ".join(f"{v} {n / run.requests:.0%}" for v, n in sorted(run.served.items()))
     return (
         f"{name:<18} {run.usd_per_million:>15.3g} {run.load.per_second:>11,.0f} "
-        f"{p99:>7.2f} {run.met / run.asked:>10.2%} {accuracy:>9.2%}  {shares}"
+        f"{p99:>7.2f} {run.load.errors:>7} {run.met / run.asked:>10.2%} {accuracy:>9.2%}  {shares}"
     )
 
 
@@ -152,7 +152,7 @@ def main() -> None:
         f"(lower end of 95 % interval) within {LATENCY_MS:.0f} ms"
     )
     print(
-        f"{'served':<18} {'usd per million':>15} {'requests/s':>11} {'p99 ms':>7} "
+        f"{'served':<18} {'usd per million':>15} {'requests/s':>11} {'p99 ms':>7} {'refused':>7} "
         f"{'bounds met':>10} {'right':>9}  by"
     )
     print(line("routed", routed, routed_accuracy))

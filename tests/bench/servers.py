@@ -5,10 +5,12 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 HERE = Path(__file__).parent
 
@@ -23,19 +25,22 @@ def free_port() -> int:
 @contextmanager
 def running(command: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
     """The process, once `port` accepts a connection."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    try:
-        _wait(process, port)
-        yield process
-    finally:
-        process.terminate()
-        process.communicate(timeout=20)
+    # A file, not a pipe: nobody reads what a server logs under load, and a full pipe would stop it.
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
+        try:
+            _wait(process, port, log)
+            yield process
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
 
 
-def _wait(process: subprocess.Popen[bytes], port: int) -> None:
+def _wait(process: subprocess.Popen[bytes], port: int, log: IO[bytes]) -> None:
     for _ in range(600):
         if process.poll() is not None:
-            raise RuntimeError((process.communicate()[1] or b"").decode()[-2000:])
+            log.seek(0)
+            raise RuntimeError(log.read().decode()[-2000:])
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
             return
