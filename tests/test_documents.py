@@ -82,7 +82,7 @@ def test_what_only_looks_like_a_number_stays_a_word(word: str) -> None:
             "parts: [{name: a}, {size: 2}]",
             "f, parts[1] lacks the key 'name': give it a value (the allowed keys are name, size)",
         ),
-        ("rate: fast", "f: Expected `float`, got `str` - at `$.rate`"),
+        ("rate: fast", "f, rate is 'fast': give a number"),
         ("1: 2", "f has no key 1: the allowed keys are parts, named, other, rate"),
     ],
 )
