@@ -6,6 +6,7 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_BYTES = 64 * 1024
+LINGER_S = 1.0
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -17,13 +18,16 @@ class BoundedHttp(HttpToolsProtocol):
 
     _head_bytes = 0
     _is_in_head = True
+    _is_refused = False
 
     def data_received(self, data: bytes) -> None:
         """Count what comes until a head is whole."""
+        if self._is_refused:
+            return
         if self._is_in_head:
             self._head_bytes += len(data)
         super().data_received(data)
-        if self._is_in_head and self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
+        if self._is_in_head and self._head_bytes > HEAD_BYTES and not self._is_refused:
             self._refuse(431, f"the request's headers are larger than {HEAD_BYTES} bytes")
 
     def on_message_begin(self) -> None:
@@ -41,10 +45,15 @@ class BoundedHttp(HttpToolsProtocol):
         self._refuse(400, msg.rstrip("."))
 
     def _refuse(self, status: int, reason: str) -> None:
+        if self.transport.is_closing():
+            return
         body = msgspec.json.encode({"error": reason})
         head = (
             f"HTTP/1.1 {status} Refused\r\ncontent-type: application/json\r\n"
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
         self.transport.write(head.encode() + body)
-        self.transport.close()
+        # Closing with bytes unread resets the connection, and the client would lose the answer.
+        self._is_refused = True
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_S, self.transport.close)
