@@ -23,6 +23,7 @@ class Work:
 
     seed: for everything drawn by chance. say: tells the user what is going on.
     notes: facts the pass adds about what it did, shelved with the variant.
+    recall: `(what it depends on, compute) -> compute()`, plain JSON; computed once and kept.
     """
 
     source: Source
@@ -32,14 +33,21 @@ class Work:
     seed: int
     say: Callable[[str], None] = lambda _: None
     notes: dict[str, float | str] = field(default_factory=dict)
+    recall: Callable[[tuple[Any, ...], Callable[[], Any]], Any] = lambda _, compute: compute()
 
 
 class Pass(Protocol):
     """One transformation of a model; the file's name is what recipes call it.
 
     FORM is what it takes and gives, LIBRARIES the packages whose versions shape its result.
-    Heavy libraries are imported inside `apply`. A file may also define `check(options, source)`,
-    which raises BadInput for options that cannot work with a source, before anything is computed.
+    Heavy libraries are imported inside `apply`. A file may also define
+
+    * `check(options, source)`, which raises BadInput for options that cannot work with a source,
+    * `check_after(options, before)`, which raises BadInput, with the reason, if the pass makes no
+      sense after the passes `before` (a tuple of `PassStep`, every option given),
+    both before anything is computed, and
+    * `searched(source) -> Mapping[str, Sequence]`: options, by name, with the values that a search
+      should try.
     """
 
     FORM: Form

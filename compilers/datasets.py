@@ -31,23 +31,27 @@ class Data:
 @dataclass(frozen=True)
 class Splits:
     """train fits weights; validation chooses between models; calibration sets ranges and
-    importances; held_out is seen by no pass and gives every published figure."""
+    importances; conformal, which may be empty, sets the thresholds of cascades; held_out gives
+    every published figure. No pass sees the last two."""
 
     train: Data
     validation: Data
     calibration: Data
+    conformal: Data
     held_out: Data
 
 
 def split(data: Data, sizes: Mapping[str, int], seed: int) -> Splits:
     """Cut `data` by a seeded permutation; train is what `sizes` leaves over.
 
-    sizes: rows of validation, calibration and held_out. Equal rows are kept on one side: a sample
+    sizes: rows of validation, calibration, conformal (0 if absent) and held_out. Equal rows are kept on one side: a sample
     that stands twice in the data can never be both trained on and held out.
     Raises BadInput when the data has too few rows.
     """
     order = _shuffled_groups(data, seed)
-    wanted = [sizes[name] for name in ("held_out", "calibration", "validation")]
+    # In this order, so that a recipe which adds conformal rows holds out what it held out before.
+    names = ("held_out", "calibration", "validation", "conformal")
+    wanted = [sizes.get(name, 0) for name in names]
     if sum(wanted) >= len(data):
         raise BadInput(
             f"the splits ask for {sum(wanted)} of {len(data)} samples and leave none to train on: "
@@ -65,7 +69,7 @@ def split(data: Data, sizes: Mapping[str, int], seed: int) -> Splits:
             "differ, and leave none to train on: make them smaller"
         )
     train = np.array(sorted(row for group in rest for row in group), dtype=np.intp)
-    return Splits(data.take(train), parts[2], parts[1], parts[0])
+    return Splits(data.take(train), parts[2], parts[1], parts[3], parts[0])
 
 
 def _shuffled_groups(data: Data, seed: int) -> Sequence[list[int]]:

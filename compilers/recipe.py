@@ -35,6 +35,18 @@ class SplitSizes(Struct, frozen=True, forbid_unknown_fields=True):
     validation: Rows
     calibration: Rows
     held_out: Rows
+    conformal: Annotated[int, Meta(ge=0)] = 0
+
+
+class CascadeSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which cascades to look for among the variants.
+
+    risk: largest share of answers that a cascade may get wrong and its second stage would not
+    have, in expectation. pairs: (first, second), shelved names; empty for every pair that may pay.
+    """
+
+    risk: Annotated[float, Meta(gt=0, lt=1)] = 0.01
+    pairs: tuple[tuple[str, str], ...] = ()
 
 
 class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,6 +61,8 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     metric: Metric = "accuracy"
     batch_sizes: tuple[Rows, ...] = (1, 2, 4, 8, 16, 32)
     targets: tuple[str, ...] = ("cpu",)
+    formats: tuple[str, ...] = ()
+    cascades: CascadeSpec | None = None
 
     @property
     def reference(self) -> str:

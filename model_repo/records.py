@@ -107,6 +107,34 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
         return min(self.latency, key=lambda point: point.device_s / point.batch_size)
 
 
+class Cascade(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the artifact of a cascade holds: ask `first`, and go on to `second` where it is unsure.
+
+    first, second: variants of the same model version, neither of them a cascade; their artifacts'
+    SHA-256 as calibrated. A row of `output`, scores [n, k], goes on when the difference of its two
+    largest scores is under `threshold`. escalation: the share of rows expected to go on.
+    """
+
+    first: str
+    first_sha256: str
+    second: str
+    second_sha256: str
+    output: str
+    threshold: float
+    escalation: float
+
+
+class Skip(Struct, frozen=True, forbid_unknown_fields=True):
+    """Why a variant that was asked for is not on the shelf.
+
+    digest: of what went into it, if making it again would end the same way; "" if it may be tried
+    again.
+    """
+
+    reason: str
+    digest: str = ""
+
+
 class Variant(Struct, frozen=True, forbid_unknown_fields=True):
     """One way to compute a model; `digest` covers everything that went into making it."""
 

@@ -35,8 +35,8 @@ class Session(Protocol):
 class Runtime(Protocol):
     """What a file in `model_repo/runtimes` offers; its name is the artifact format it runs."""
 
-    def open_session(self, path: Path, model: Model) -> Session:
-        """Open the artifact at `path`.
+    def open_session(self, path: Path, model: Model, slots: int = 1) -> Session:
+        """Open the artifact at `path`, ready for `slots` runs at once, one thread each.
 
         Raises Corrupt if it cannot be read, MissingExtra if a library is not installed.
         """

@@ -59,7 +59,7 @@ class NullSession:
         """Nothing is held."""
 
 
-def open_session(path: Path, model: Model) -> NullSession:
+def open_session(path: Path, model: Model, slots: int = 1) -> NullSession:
     """Read the times at `path`."""
     try:
         return NullSession(msgspec.json.decode(path.read_bytes(), type=Times), model)

@@ -105,8 +105,8 @@ def _translated(error: Exception, limit_s: float | None) -> Exception:
     return BadInput(f"the model refused these inputs: {reason}")
 
 
-def open_session(path: Path, model: Model) -> OnnxSession:
-    """Open an ONNX file with one thread and every graph optimisation on.
+def open_session(path: Path, model: Model, slots: int = 1) -> OnnxSession:
+    """Open an ONNX file with one thread a run and every graph optimisation on.
 
     Raises BadInput for a model with both BF16 and BYTES tensors.
     """
