@@ -44,8 +44,9 @@ class Splits:
 def split(data: Data, sizes: Mapping[str, int], seed: int) -> Splits:
     """Cut `data` by a seeded permutation; train is what `sizes` leaves over.
 
-    sizes: rows of validation, calibration, conformal (0 if absent) and held_out. Equal rows are kept on one side: a sample
-    that stands twice in the data can never be both trained on and held out.
+    sizes: rows of validation, calibration, conformal (0 if absent) and held_out. Equal rows are
+    kept on one side: a sample that stands twice in the data can never be both trained on and held
+    out.
     Raises BadInput when the data has too few rows.
     """
     order = _shuffled_groups(data, seed)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 
 from model_repo.errors import BadInput
@@ -25,4 +23,4 @@ def margins(scores: Array) -> Array:
     best = np.partition(scores, scores.shape[1] - 2, axis=1)[:, -2:]
     with np.errstate(invalid="ignore"):
         found = np.where(np.isfinite(scores).all(axis=1), best[:, 1] - best[:, 0], -1.0)
-    return cast(Array, found)
+    return found
