@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -109,6 +109,7 @@ class Build:
     def __post_init__(self) -> None:
         self.cache = Cache(self.store.root)
         self.cache.sweep()
+        self.materials = replace(self.materials, recall=self.cache.recall)
 
     def run(self, missing: list[tuple[PlannedVariant, Step]]) -> dict[str, str]:
         """Make each; returns why those that failed did, unless it is the reference."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from compilers.digests import digest
 from model_repo import durable
 from model_repo.errors import Corrupt
 from model_repo.store import sha256_of
@@ -15,6 +17,7 @@ from model_repo.store import sha256_of
 FOLDER = ".build"
 PARTIAL = ".partial-"
 SUMS = "sha256.json"
+VALUE = "value.json"
 
 
 class Cache:
@@ -48,6 +51,16 @@ class Cache:
             durable.sync(self._root)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def recall(self, depends_on: tuple[Any, ...], compute: Callable[[], Any]) -> Any:
+        """`compute()`, plain JSON, computed once for all that it depends on, and kept."""
+        name = digest("value", *depends_on)
+        place = self.find(name)
+        if place is None:
+            with self.writing(name) as folder:
+                durable.write(folder / VALUE, compute())
+            place = self._root / name
+        return durable.read(place / VALUE, object)
 
     def sweep(self) -> None:
         """Delete what killed commands left; the caller holds the repository for writing."""

@@ -11,10 +11,13 @@ import msgspec
 
 from compilers.datasets import Data
 from compilers.source import Source
-from model_repo.records import Artifact
+from model_repo.records import Artifact, Metric
 
 Form = Literal["torch", "onnx"]
 """torch: a `forms.TorchModel`; onnx: an `onnx.ModelProto`. Nothing turns onnx back to torch."""
+
+
+Recall = Callable[[tuple[Any, ...], Callable[[], Any]], Any]
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Work:
     seed: for everything drawn by chance. say: tells the user what is going on.
     notes: facts the pass adds about what it did, shelved with the variant.
     recall: `(what it depends on, compute) -> compute()`, plain JSON; computed once and kept.
+    metric: what the model is judged by.
     """
 
     source: Source
@@ -33,7 +37,8 @@ class Work:
     seed: int
     say: Callable[[str], None] = lambda _: None
     notes: dict[str, float | str] = field(default_factory=dict)
-    recall: Callable[[tuple[Any, ...], Callable[[], Any]], Any] = lambda _, compute: compute()
+    recall: Recall = lambda _, compute: compute()
+    metric: Metric = "accuracy"
 
 
 class Pass(Protocol):

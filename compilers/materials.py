@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from compilers.contracts import Work
+from compilers.contracts import Recall, Work
 from compilers.datasets import Data, Splits, split
 from compilers.plan import Plan
 from compilers.recipe import Recipe
@@ -22,7 +22,10 @@ from model_repo.tensors import Array, datatype_of
 
 @dataclass(frozen=True)
 class Materials:
-    """The source and data of one compile; `say` tells the user what is going on."""
+    """The source and data of one compile; `say` tells the user what is going on.
+
+    recall: see `Work`; nothing is kept before a compile sets it to that of its cache.
+    """
 
     source: Source
     splits: Splits
@@ -30,6 +33,7 @@ class Materials:
     largest_batch: int
     seed: int
     say: Callable[[str], None]
+    recall: Recall = lambda _, compute: compute()
 
     def work(self, notes: dict[str, float | str]) -> Work:
         """What one pass may see of it: all but the held-out data."""
@@ -42,6 +46,8 @@ class Materials:
             self.seed,
             self.say,
             notes,
+            self.recall,
+            self.model.metric,
         )
 
 

@@ -52,3 +52,17 @@ def test_sweeping_keeps_only_finished_steps(tmp_path: Path) -> None:
     (tmp_path / FOLDER / ".partial-killed").mkdir()
     cache.sweep()
     assert [path.name for path in (tmp_path / FOLDER).iterdir()] == ["abc"]
+
+
+def test_a_value_is_computed_once(tmp_path: Path) -> None:
+    computed: list[int] = []
+
+    def compute() -> dict[str, float]:
+        computed.append(1)
+        return {"layer": 0.1 + 0.2}
+
+    for _ in range(2):
+        assert Cache(tmp_path).recall(("losses", 3), compute) == {"layer": 0.1 + 0.2}
+    assert len(computed) == 1
+    Cache(tmp_path).recall(("losses", 4), compute)
+    assert len(computed) == 2
