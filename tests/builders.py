@@ -35,6 +35,7 @@ from model_repo.records import (
     SLO,
     Artifact,
     Candidate,
+    Cascade,
     LatencyPoint,
     Model,
     Profile,
@@ -182,6 +183,38 @@ def shelve(
             whole = msgspec.structs.replace(made, artifact=describe(artifact, "null"))
             store.commit(whole, artifact)
     return store
+
+
+def cascade(first: str, second: str, threshold: float = 0.5, escalation: float = 0.25) -> Cascade:
+    """Of variants as `variant` makes them, judged by y."""
+    return Cascade(first, f"sha-{first}", second, f"sha-{second}", "y", threshold, escalation)
+
+
+def shelve_cascade(
+    store: Store,
+    name: str,
+    first: str,
+    second: str,
+    made: Variant | None = None,
+    model: Model = TOY,
+    **more: Any,
+) -> Variant:
+    """Add a cascade of two variants that are on the shelf; `made` has its profile."""
+    file = store.root.parent / f"{name}-cascade.json"
+    one, two = (
+        store.variant(VariantKey(model.name, model.version, each)).artifact.sha256
+        for each in (first, second)
+    )
+    facts = msgspec.structs.replace(
+        cascade(first, second, **more), first_sha256=one, second_sha256=two
+    )
+    file.write_bytes(msgspec.json.encode(facts))
+    whole = msgspec.structs.replace(
+        made or variant(name, model=model), kind="cascade", artifact=describe(file, "cascade")
+    )
+    with store.writing():
+        store.commit(whole, file)
+    return store.variant(whole.key)
 
 
 def load(store: Store, before: loader.Loaded | None = None, **settings: Any) -> loader.Loaded:

@@ -7,17 +7,17 @@ import sys
 from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import msgspec
 from msgspec import structs
 
-from model_repo import options
+from model_repo import cascades, options
 from model_repo.errors import NotFound
 from model_repo.pareto import NOISE_RATIO, NOISE_S
 from model_repo.prices import PriceBook
 from model_repo.report import Row, finding, rows, times_cheaper
-from model_repo.runtime import is_servable
 from model_repo.store import Store
 from model_repo.survey import survey
 from model_repo.table import render
@@ -84,7 +84,9 @@ def _tables(
         there = f"it has {', '.join(names)}" if names else "it is empty"
         raise NotFound(f"there is no model {model!r} in {store.root}: {there}")
     found = (
-        rows(variants, book, day, is_servable, each.metric)
+        rows(
+            variants, book, day, partial(cascades.is_servable, store, others=variants), each.metric
+        )
         for each, variants in survey(store, problems)
         if model in (None, each.name)
     )

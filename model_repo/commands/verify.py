@@ -1,10 +1,10 @@
-"""Check every signature, manifest and artifact on the shelf; artifacts against their SHA-256."""
+"""Check every signature, manifest and artifact on the shelf, and what cascades are made of."""
 
 from __future__ import annotations
 
 import argparse
 
-from model_repo import options
+from model_repo import cascades, options
 from model_repo.errors import FareboxError
 from model_repo.store import Store
 from model_repo.survey import survey
@@ -22,6 +22,8 @@ def run(args: argparse.Namespace) -> int:
         for variant in variants:
             try:
                 store.artifact(variant)
+                if cascades.is_cascade(variant):
+                    cascades.stages(cascades.read(store, variant), variant, variants)
                 sound += 1
             except FareboxError as error:
                 problems.append(str(error))
