@@ -2,6 +2,7 @@
 
     MODEL/VERSION/model.json                 the signature
     MODEL/VERSION/example.json               one request to try it with
+    MODEL/VERSION/skipped.json               the variants that are not there, and why
     MODEL/VERSION/VARIANT/variant.json       the manifest, beside the artifact it vouches for
     .staging/                                variants being written
     .build/                                  the compilers' step cache, safe to delete
@@ -24,7 +25,7 @@ from pathlib import Path
 
 from msgspec import structs
 
-from model_repo import durable, lock
+from model_repo import durable, lock, names
 from model_repo.errors import BadInput, Corrupt, NotFound
 from model_repo.files import refused
 from model_repo.names import EXAMPLE, MANIFEST, SIGNATURE, check_artifact_name, check_name
@@ -213,7 +214,7 @@ class Store:
     def _drop_empty(self, folder: Path) -> None:
         # Hidden files are what killed commands left.
         while folder != self.root and all(
-            path.name in (SIGNATURE, EXAMPLE) or path.name[0] == "." for path in folder.iterdir()
+            path.name in names.OF_VERSION or path.name[0] == "." for path in folder.iterdir()
         ):
             shutil.rmtree(folder)
             folder = folder.parent
