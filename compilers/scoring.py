@@ -40,19 +40,44 @@ def judge(
     fit the scored output.
     """
     given = calls.compute(session, model, data)[model.scored_output]
-    if model.metric == "accuracy":
-        if data.labels is None:
-            raise BadInput(f"{model.name} is scored by accuracy, but its data has no labels")
-        return _share(answers(given, data.labels, model), data.labels[: len(given)])
-    if reference is None:
-        raise BadInput(f"{model.name} is scored by {model.metric}, which needs the reference")
-    wanted = reference[model.scored_output]
-    if model.metric == "agreement":
-        return _share(_decide(given), _decide(wanted))
-    cosines = row_cosines(given, wanted)
+    wanted = None if reference is None else reference[model.scored_output]
+    if model.metric != "cosine":
+        return share(right_rows(given, model, data.labels, wanted))
+    cosines = row_cosines(given, _given(wanted, model))
     value = float(cosines.mean())
     low, high = mean_interval(value, len(cosines), -1.0, 1.0)
     return Score(value, low, high, len(cosines))
+
+
+def right_rows(given: Array, model: Model, labels: Array | None, wanted: Array | None) -> Array:
+    """Which rows of the scored output are right, [n]: as the labels, or the reference, have them.
+
+    labels, wanted: the reference's scored output, for the rows of `given`. Raises as `judge` does,
+    and BadInput for a metric that no row alone can meet or miss.
+    """
+    if model.metric == "agreement":
+        return _same(_decide(given), _decide(_given(wanted, model)))
+    if model.metric != "accuracy":
+        raise BadInput(
+            f"{model.name} is scored by {model.metric}, by which no row is right or wrong: "
+            "choose the metric 'accuracy' or 'agreement'"
+        )
+    if labels is None:
+        raise BadInput(f"{model.name} is scored by accuracy, but its data has no labels")
+    return _same(answers(given, labels, model), labels[: len(given)])
+
+
+def share(right: Array) -> Score:
+    """The share of right rows, with its interval."""
+    value, total = int(right.sum()), len(right)
+    low, high = binomial_interval(value, total)
+    return Score(value / total, low, high, total)
+
+
+def _given(reference: Array | None, model: Model) -> Array:
+    if reference is None:
+        raise BadInput(f"{model.name} is scored by {model.metric}, which needs the reference")
+    return reference
 
 
 def answers(output: Array, labels: Array, model: Model) -> Array:
@@ -104,13 +129,12 @@ def _decide(output: Array) -> Array:
     return cast(Array, output.argmax(-1))
 
 
-def _share(given: Array, wanted: Array) -> Score:
+def _same(given: Array, wanted: Array) -> Array:
     given, wanted = _decide_text(given), _decide_text(wanted)
     # A label column [n, 1] is the same answer as [n].
     equal = given.reshape(len(given), -1) == wanted.reshape(len(wanted), -1)
-    right, total = int(equal.all(axis=1).sum()), len(equal)
-    low, high = binomial_interval(right, total)
-    return Score(right / total, low, high, total)
+    rows: Array = equal.all(axis=1)
+    return rows
 
 
 def _decide_text(values: Array) -> Array:
