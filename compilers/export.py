@@ -46,7 +46,18 @@ def to_onnx(model: TorchModel, work: Work) -> Any:
             f"{reason}"
         ) from error
     assert program is not None, "torch.onnx.export with dynamo=True gives a program"
+    _tell_apart(program.model.graph)
     return graphs.strip(program.model_proto)
+
+
+def _tell_apart(graph: Any) -> None:
+    # The exporter gives the output the source's name, even where a value inside has it already.
+    taken = {value.name for value in (*graph.inputs, *graph.outputs)}
+    ends = {id(value) for value in graph.outputs}
+    for node in graph.all_nodes():
+        for place, value in enumerate(node.outputs):
+            if value.name in taken and id(value) not in ends:
+                value.name = f"{value.name}_of_{node.name}_{place}"
 
 
 @contextlib.contextmanager
@@ -59,6 +70,8 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             # torch.onnx calls a function that torch.export has deprecated.
             warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec", FutureWarning)
+            # All inputs share one batch axis, which is what is wanted.
+            warnings.filterwarnings("ignore", "(?s).*axis name: batch will not be used")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny_recipe
 import torch
+from msgspec.structs import replace as replace_struct
 from torch import nn
 
 from compilers import export, parity
+from compilers.datasets import Data
 from compilers.forms import TorchModel
 from compilers.materials import Materials
 from model_repo.errors import BadInput
+from model_repo.records import TensorSpec
 
 
 @pytest.fixture
@@ -34,6 +38,30 @@ def test_names_axes_answers_and_origin(materials: Materials, tmp_path: Path) -> 
     assert str(tmp_path).encode() not in raw and b".py" not in raw
     parity.check(parity.runner(model), parity.runner(proto), materials)
     assert raw == export.to_onnx(model, materials.work({})).SerializeToString()
+
+
+def test_two_inputs_share_the_batch_axis_and_an_output_may_be_named_as_an_inner_value(
+    materials: Materials,
+) -> None:
+    class Looked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(5, 4)
+
+        def forward(self, numbers: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+            return (self.table(numbers) * weights[:, :, None]).sum(1)
+
+    rows = {"numbers": np.arange(30).reshape(10, 3) % 5, "weights": np.ones((10, 3), np.float32)}
+    own = replace(
+        materials,
+        source=replace(materials.source, output="embedding"),
+        splits=replace(materials.splits, calibration=Data(rows)),
+        model=replace_struct(materials.model, outputs=(TensorSpec("embedding", "FP32", (-1, 4)),)),
+    )
+    model = TorchModel("looked", Looked().eval())
+    proto = export.to_onnx(model, own.work({}))
+    assert [value.name for value in proto.graph.output] == ["embedding"]
+    parity.check(parity.runner(model), parity.runner(proto), own)
 
 
 def test_a_network_that_cannot_be_exported_is_named(materials: Materials) -> None:
