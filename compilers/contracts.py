@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
 from compilers.datasets import Data
 from compilers.source import Source
 from model_repo.records import Artifact, Metric
+
+if TYPE_CHECKING:
+    import torch
 
 Form = Literal["torch", "onnx"]
 """torch: a `forms.TorchModel`; onnx: an `onnx.ModelProto`. Nothing turns onnx back to torch."""
@@ -27,7 +30,8 @@ class Work:
     seed: for everything drawn by chance. say: tells the user what is going on.
     notes: facts the pass adds about what it did, shelved with the variant.
     recall: `(what it depends on, compute) -> compute()`, plain JSON; computed once and kept.
-    metric: what the model is judged by.
+    metric: what the model is judged by. reference: loads the network before any pass; None where
+    there is none, while the source's own network is trained.
     """
 
     source: Source
@@ -39,6 +43,7 @@ class Work:
     notes: dict[str, float | str] = field(default_factory=dict)
     recall: Recall = lambda _, compute: compute()
     metric: Metric = "accuracy"
+    reference: Callable[[], torch.nn.Module] | None = None
 
 
 class Pass(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -19,12 +19,16 @@ from model_repo.errors import BadInput
 from model_repo.records import Model, TensorSpec
 from model_repo.tensors import Array, datatype_of
 
+if TYPE_CHECKING:
+    import torch
+
 
 @dataclass(frozen=True)
 class Materials:
     """The source and data of one compile; `say` tells the user what is going on.
 
-    recall: see `Work`; nothing is kept before a compile sets it to that of its cache.
+    recall, reference: see `Work`; nothing is kept before a compile sets recall to that of its
+    cache, and `steps.produce` sets the reference.
     """
 
     source: Source
@@ -34,6 +38,7 @@ class Materials:
     seed: int
     say: Callable[[str], None]
     recall: Recall = lambda _, compute: compute()
+    reference: Callable[[], torch.nn.Module] | None = None
 
     def work(self, notes: dict[str, float | str]) -> Work:
         """What one pass may see of it: all but the held-out data."""
@@ -48,6 +53,7 @@ class Materials:
             notes,
             self.recall,
             self.model.metric,
+            self.reference,
         )
 
 

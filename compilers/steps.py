@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from compilers.digests import code_sha256, digest, versions, versions_of_source
 from compilers.forms import TorchModel
 from compilers.materials import Materials
 from compilers.plan import ChosenPass, Plan, PlannedVariant
+from compilers.recipe import Recipe
 from compilers.training import train
 from model_repo.records import Artifact
 
@@ -42,18 +43,27 @@ def produce(step: Step, cache: Cache, materials: Materials) -> Path:
     place = cache.find(step.digest)
     if place is None:
         parent = produce(step.parent, cache, materials) if step.parent else Path()
+        loading = partial(_load_reference, step, cache, materials) if step.parent else None
         with cache.writing(step.digest) as folder:
-            step.run(parent, folder, materials)
+            step.run(parent, folder, replace(materials, reference=loading))
         place = cache.find(step.digest)
         assert place, "a step that ran to its end has a folder"
     return place
+
+
+def _load_reference(step: Step, cache: Cache, materials: Materials) -> Any:
+    """The network of the first of the steps that lead to `step`."""
+    while step.parent:
+        step = step.parent
+    place = produce(step, cache, materials)
+    return forms.load(place, materials.source, materials.seed).module
 
 
 def to_artifact(plan: Plan, variant: PlannedVariant) -> Step:
     """The last step of a variant: source, passes, target; nothing is computed yet."""
     step = _source_step(plan)
     for chosen in variant.passes:
-        step = _pass_step(_in_form(step, chosen.module.FORM), chosen, plan.recipe.seed)
+        step = _pass_step(_in_form(step, chosen.module.FORM), chosen, plan.recipe)
     return _target_step(_in_form(step, variant.target.FORM), variant.target)
 
 
@@ -81,12 +91,13 @@ def _run_source(plan: Plan, parent: Path, folder: Path, materials: Materials) ->
     forms.save(TorchModel(spec.model, module), work.notes, folder)
 
 
-def _pass_step(parent: Step, chosen: ChosenPass, seed: int) -> Step:
+def _pass_step(parent: Step, chosen: ChosenPass, recipe: Recipe) -> Step:
     name = digest(
         parent.digest,
         "pass",
         chosen.record,
-        seed,
+        recipe.seed,
+        recipe.metric,
         code_sha256(f"compilers.passes.{chosen.name}"),
         versions(chosen.module.LIBRARIES),
     )
