@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec import Struct
 
 from gateway.backends.inprocess import InProcess, Result, Work, run
+from gateway.cascading import Judged, Waiting, go_on, judge
 from gateway.core.batching import Pending
 from gateway.core.pool import Batch
 from gateway.core.request import Facts
 from gateway.core.scheduler import Scheduler, Shed, Start
-from gateway.core.stacking import Feed
 from model_repo.runtime import Session
 from model_repo.tensors import Array
 
@@ -26,13 +26,6 @@ class Served(Struct, frozen=True):
     outputs: dict[str, Array]
     facts: Facts
     wall_s: float
-
-
-class Waiting(Struct, frozen=True):
-    """A pending request's payload: who waits, and for what."""
-
-    future: asyncio.Future[Served]
-    feed: Feed
 
 
 class Batcher:
@@ -55,9 +48,7 @@ class Batcher:
         self._close_unused()
 
     def _close_unused(self) -> None:
-        pool = self._scheduler.pool
-        used = {batch.replica.id for batch in pool.running.values()}
-        used |= {replica.id for lane in pool.busy.values() for replica in lane.replicas}
+        used = self._scheduler.pool.replicas()
         for identity in self._sessions.keys() - self._wanted.keys() - used:
             self._sessions.pop(identity).close()
             self._stretch.pop(identity, None)
@@ -81,7 +72,8 @@ class Batcher:
                 _fail(action.pending, action.error)
             elif self._is_short(action.batch):
                 # Waking a thread takes about 100 us of CPU: more than such a batch does.
-                self._resolve(action.batch, run(self._work(action.batch)))
+                result = run(self._work(action.batch))
+                self._resolve(action.batch, result, judge(action.batch.pendings, result.outcomes))
                 has_ended = True
             else:
                 self._backend.submit(self._work(action.batch), self._done(action.batch))
@@ -116,28 +108,37 @@ class Batcher:
 
     def _done(self, batch: Batch) -> Callable[[Result], None]:
         def done(result: Result) -> None:
-            self._loop.call_soon_threadsafe(self._ended, batch, result)
+            judged = judge(batch.pendings, result.outcomes)
+            self._loop.call_soon_threadsafe(self._ended, batch, result, judged)
 
         return done
 
-    def _ended(self, batch: Batch, result: Result) -> None:
-        self._resolve(batch, result)
+    def _ended(self, batch: Batch, result: Result, judged: Judged) -> None:
+        self._resolve(batch, result, judged)
         if len(self._sessions) > len(self._wanted):
             self._close_unused()
         self._tick()
 
-    def _resolve(self, batch: Batch, result: Result) -> None:
+    def _resolve(self, batch: Batch, result: Result, judged: Judged) -> None:
         self._observe(batch, result.device_ns)
-        failed = {i for i, each in enumerate(result.outcomes) if isinstance(each, Exception)}
-        answers = self._scheduler.done(batch, time.monotonic(), result.device_ns, failed)
-        for answer, outcome in zip(answers, result.outcomes, strict=True):
-            future = answer.pending.payload.future
-            if future.done():  # the client went away or its deadline passed while it ran
+        outcomes, pendings = judged.outcomes, batch.pendings
+        failed = {i for i, each in enumerate(outcomes) if isinstance(each, Exception)}
+        # Whoever left since then needs no second stage.
+        on = {i: rows for i, rows in judged.unsure.items() if not pendings[i].is_given_up}
+        counts = {place: len(rows) for place, rows in on.items()}
+        answers = self._scheduler.done(batch, time.monotonic(), result.device_ns, failed, counts)
+        for place, rows in on.items():
+            go_on(pendings[place], outcomes[place], rows, result.wall_s)
+        ended = (each for place, each in enumerate(outcomes) if place not in on)
+        for answer, outcome in zip(answers, ended, strict=True):
+            waiting: Waiting = answer.pending.payload
+            if waiting.future.done():  # the client went away or its deadline passed while it ran
                 continue
             if isinstance(outcome, Exception):
-                future.set_exception(outcome)
+                waiting.future.set_exception(outcome)
             else:
-                future.set_result(Served(outcome, answer.facts, result.wall_s))
+                wall_s = result.wall_s + waiting.wall_s
+                waiting.future.set_result(Served(outcome, answer.facts, wall_s))
 
 
 def _fail(pending: Pending, error: Exception) -> None:

@@ -8,16 +8,13 @@ import math
 import random
 import time
 
-import msgspec
-
-from gateway.batcher import Batcher, Served, Waiting
-from gateway.core import signature
+from gateway.batcher import Batcher, Served
+from gateway.cascading import Waiting
+from gateway.core import explain, signature
 from gateway.core.batching import Pending
 from gateway.core.catalog import Catalog, Entry
-from gateway.core.refusal import refusals
 from gateway.core.replica import Replica
 from gateway.core.request import DEFAULT_TENANT, InferRequest, InferResponse, Parameter
-from gateway.core.routing import Route
 from gateway.core.scheduler import Scheduler
 from gateway.errors import outcome
 from gateway.loader import Loaded, load_policy
@@ -97,10 +94,12 @@ class DataPlane:
             "forecast_latency_ms": facts.forecast_latency_s * 1e3,
             "slo_met": is_met,
         }
+        if facts.escalated is not None:
+            parameters["escalated_rows"] = facts.escalated
         if self.settings.report_only:
             parameters["routed_variant"] = route.candidate.key.variant
         if request.explain:
-            parameters["explain"] = _explain(route, request)
+            parameters["explain"] = explain.text(route, request.slo)
         return _response(entry, request, served.outputs, parameters)
 
     def _pending(self, entry: Entry, request: InferRequest, items: int) -> Pending:
@@ -178,27 +177,3 @@ def _response(
     if request.outputs:
         outputs = {ask.name: outputs[ask.name] for ask in request.outputs}
     return InferResponse(request, entry.model.name, entry.model.version, outputs, parameters)
-
-
-def _explain(route: Route, request: InferRequest) -> str:
-    """The route as JSON text: every candidate's forecast, and why the refused were refused."""
-    slack = None if route.slack_s == math.inf else route.slack_s * 1e3
-    document = {
-        "policy": route.policy,
-        "chosen": route.candidate.key.variant,
-        "met": route.met,
-        "slack_ms": slack,
-        "candidates": [
-            {
-                "variant": c.key.variant,
-                "accuracy_low": c.accuracy_low,
-                "forecast_latency_ms": c.latency_s * 1e3,
-                "cost_usd": c.cost_usd,
-                "queued": c.load,
-                "batch": c.batch,
-            }
-            for c in route.candidates
-        ],
-        "refused": dict(refusals(route.candidates, request.slo, route.slack_s)),
-    }
-    return msgspec.json.encode(document).decode()

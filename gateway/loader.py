@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
 from datetime import date
 from typing import cast
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.core.catalog import Catalog, Entry, Offer
 from gateway.core.curve import curve
 from gateway.core.replica import Replica
 from gateway.core.routing import Choose, Policy
 from gateway.settings import Settings
-from model_repo import plugins, runtime
-from model_repo.errors import BadInput, FareboxError
+from model_repo import cascades, plugins, runtime
+from model_repo.cascades import is_cascade
+from model_repo.errors import BadInput, Corrupt, FareboxError
 from model_repo.prices import PriceBook
-from model_repo.records import Model, Variant, VariantKey
+from model_repo.records import Cascade, Model, Variant, VariantKey
 from model_repo.runtime import Session
 from model_repo.store import Store
 from model_repo.survey import survey
@@ -26,7 +28,10 @@ from model_repo.tensors import Array, dtype_of
 
 
 class Loaded(Struct, frozen=True):
-    """All that a reload replaces; `problems` are what was left out, a sentence each."""
+    """All that a reload replaces; `problems` are what was left out, a sentence each.
+
+    replicas: of each variant; a cascade has none of its own.
+    """
 
     catalog: Catalog
     replicas: dict[VariantKey, list[Replica]]
@@ -56,7 +61,9 @@ def load(
     problems: list[str] = []
     entries, replicas, sessions = [], {}, {}
     shelf = _read(store, before, problems)
-    kept = _within_cap([v for _, found in shelf for v in found], settings.memory_cap_bytes)
+    kept = _within_cap(
+        [v for _, found in shelf for v in found if not is_cascade(v)], settings.memory_cap_bytes
+    )
     for model, found in shelf:
         opened: list[Offer] = []
         for variant in (each for each in found if each.key in kept):
@@ -64,12 +71,20 @@ def load(
             try:
                 offer = _offer(variant, model, prices, settings, day)
                 session = before.sessions.get(identity) if before else None
-                sessions[identity] = session or _open(store, model, variant)
+                sessions[identity] = session or _open(store, model, variant, cores)
             except FareboxError as error:
                 problems.append(str(error))
                 continue
             opened.append(offer)
             replicas[variant.key] = _replicas(identity, variant.key, cores, before)
+        for variant in filter(is_cascade, found):
+            try:
+                cascade = _cascade(store, model, variant, found, before)
+                if _has_stages(cascade, variant, opened, kept):
+                    opened.append(_offer(variant, model, prices, settings, day, cascade))
+                    replicas[variant.key] = []
+            except FareboxError as error:
+                problems.append(str(error))
         reference = next((o for o in opened if o.variant.kind == "reference"), None)
         if reference is None:
             name = f"{model.name}/{model.version}"
@@ -117,9 +132,34 @@ def _within_cap(variants: Iterable[Variant], cap_bytes: int) -> set[VariantKey]:
     return kept
 
 
-def _open(store: Store, model: Model, variant: Variant) -> Session:
+def _cascade(
+    store: Store, model: Model, variant: Variant, found: Sequence[Variant], before: Loaded | None
+) -> Cascade:
+    """What a cascade holds, its stages being those it was calibrated with."""
+    same = (variant.key, variant.artifact.sha256)
+    known = {o.identity: o.cascade for o in (before.catalog.offers() if before else ())}
+    cascade = known.get(same) or cascades.read(store, variant)
+    cascades.check_output(cascade, variant, model)
+    cascades.stages(cascade, variant, found)
+    return cascade
+
+
+def _has_stages(
+    cascade: Cascade, variant: Variant, opened: Sequence[Offer], kept: Container[VariantKey]
+) -> bool:
+    """Whether both stages are served; no loss to report if the memory cap left one out."""
+    names = {offer.key.variant for offer in opened}
+    for name in (cascade.first, cascade.second):
+        if name not in names:
+            if replace(variant.key, variant=name) not in kept:
+                return False
+            raise Corrupt(f"{variant.key} is not served, since its stage {name!r} is not")
+    return True
+
+
+def _open(store: Store, model: Model, variant: Variant, slots: int) -> Session:
     opener = runtime.load(variant.artifact.format)
-    session = opener.open_session(store.artifact(variant), model)
+    session = opener.open_session(store.artifact(variant), model, slots)
     # Zeros are no valid input of every model; the variant is loaded all the same.
     with suppress(BadInput):
         session.run({spec.name: _one_row(spec.shape, spec.datatype) for spec in model.inputs})
@@ -134,7 +174,12 @@ def _one_row(shape: tuple[int, ...], datatype: str) -> Array:
 
 
 def _offer(
-    variant: Variant, model: Model, prices: PriceBook, settings: Settings, day: date
+    variant: Variant,
+    model: Model,
+    prices: PriceBook,
+    settings: Settings,
+    day: date,
+    cascade: Cascade | None = None,
 ) -> Offer:
     profile = variant.profile
     return Offer(
@@ -143,6 +188,7 @@ def _offer(
         prices.target_price(variant.target, day).usd_per_device_s,
         profile.source == "measured" or settings.allow_estimated,
         all(-1 not in spec.shape[1 if model.batches else 0 :] for spec in model.inputs),
+        cascade,
     )
 
 

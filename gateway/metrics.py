@@ -40,6 +40,7 @@ class Page:
     def collect(self) -> Iterator[Metric]:
         yield InfoMetricFamily("farebox_build", "The running version.", {"version": self._version})
         yield from self._requests()
+        yield from self._cascades()
         yield from self._money()
         yield from self._state()
 
@@ -88,6 +89,31 @@ class Page:
             [
                 ((k.model, k.version, k.variant), mean.value or 0.0)
                 for k, mean in tally.forecast_ratio.items()
+            ],
+        )
+
+    def _cascades(self) -> Iterator[Metric]:
+        tally, labels = self._plane.scheduler.tally, ["model", "version", "variant"]
+        yield _counter(
+            "farebox_cascade_rows_total",
+            "Rows that the first stage of a cascade answered.",
+            labels,
+            [((k.model, k.version, k.variant), n) for k, n in tally.cascade_rows.items()],
+        )
+        yield _counter(
+            "farebox_cascade_escalated_rows_total",
+            "Rows that went on to the second stage of a cascade.",
+            labels,
+            [((k.model, k.version, k.variant), n) for k, n in tally.cascade_escalated.items()],
+        )
+        yield _gauge(
+            "farebox_cascade_expected_escalation_ratio",
+            "Share of rows that went on when the cascade was calibrated.",
+            labels,
+            [
+                ((o.key.model, o.key.version, o.key.variant), o.cascade.escalation)
+                for o in self._plane.catalog.offers()
+                if o.cascade
             ],
         )
 

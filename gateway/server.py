@@ -19,6 +19,7 @@ from gateway import loader, log
 from gateway.backends.inprocess import InProcess
 from gateway.batcher import Batcher
 from gateway.core.admission import Admission
+from gateway.core.catalog import Identity
 from gateway.core.ledger import Ledger
 from gateway.core.scheduler import Scheduler
 from gateway.cpus import available
@@ -154,9 +155,9 @@ class Server:
             self._reload.set()
 
 
-def _gist(loaded: loader.Loaded) -> tuple[set[str], list[str]]:
+def _gist(loaded: loader.Loaded) -> tuple[set[Identity], list[str]]:
     """What of a catalog is worth a line in the log when it differs."""
-    return set(loaded.sessions), loaded.problems
+    return {offer.identity for offer in loaded.catalog.offers()}, loaded.problems
 
 
 def _today() -> date:

@@ -95,10 +95,16 @@ def variant(
     )
 
 
-def offer(made: Variant, is_routable: bool = True, usd_per_device_s: float = 0.001) -> Offer:
+def offer(
+    made: Variant,
+    is_routable: bool = True,
+    usd_per_device_s: float = 0.001,
+    stages: Cascade | None = None,
+) -> Offer:
     """What the loader would make of a variant."""
     batches = len(made.profile.latency) > 1
-    return Offer(made, curve(made.profile, 0.99, batches), usd_per_device_s, is_routable)
+    known = curve(made.profile, 0.99, batches)
+    return Offer(made, known, usd_per_device_s, is_routable, cascade=stages)
 
 
 def entry(*offers: Offer, model: Model = TOY) -> Entry:

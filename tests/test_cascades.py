@@ -46,7 +46,7 @@ def test_what_is_no_cascade_is_not_read(store: Store) -> None:
     made = shelved(store)
     with pytest.raises(Corrupt, match="format is 'onnx' and not 'cascade'"):
         cascades.read(store, replace(made, artifact=replace(made.artifact, format="onnx")))
-    with pytest.raises(Corrupt, match="its escalation is 1.5"):
+    with pytest.raises(Corrupt, match=r"its escalation is 1\.5"):
         cascades.read(store, shelved(store, escalation=1.5))
 
 

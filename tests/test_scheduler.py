@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from builders import adopt, entry, offer, pending, scheduler, slo, variant
+from builders import adopt, cascade, entry, offer, pending, scheduler, slo, variant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -23,7 +23,13 @@ DEVICES, SLOTS, DOOR = 2, 1, 12
 
 
 def catalog(names: list[str], price: float = 0.001) -> Entry:
-    made = [offer(variant(name, *KNOWN[name]), usd_per_device_s=price) for name in names]
+    """Of those variants; "cas" is a cascade of low and ref."""
+    made = [
+        offer(variant(name, *KNOWN[name]), usd_per_device_s=price)
+        if name != "cas"
+        else offer(variant("cas", 0.03, 0.94), True, price, cascade("low", "ref"))
+        for name in names
+    ]
     return entry(*made)
 
 
@@ -33,16 +39,19 @@ class Life(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.entry = catalog(["ref", "mid", "low"])
+        self.entry = catalog(["ref", "mid", "low", "cas"])
         self.made = scheduler(self.entry, devices=DEVICES, max_in_flight=DOOR, slots=SLOTS)
         self.queued: dict[int, Pending] = {}
         self.running: dict[int, Batch] = {}
         self.ended: dict[int, str] = {}
         self.asked = {"latency": 0, "accuracy": 0}
+        self.usd = 0.0
 
     def end(self, each: Pending, how: str) -> None:
         assert each.sequence not in self.ended, "a request ends exactly once"
         self.ended[each.sequence] = how
+        if how in ("shed", "left") and each.passed:
+            self.usd += each.passed.usd  # it paid for its first stage
 
     @rule(passed=st.floats(0.0, 0.2))
     def wait(self, passed: float) -> None:
@@ -53,7 +62,7 @@ class Life(RuleBasedStateMachine):
         timeout=st.floats(0.001, 0.5) | st.just(math.inf),
         latency=st.none() | st.floats(0.001, 0.5),
         accuracy=st.none() | st.sampled_from([0.8, 0.9, 0.99]),
-        pin=st.sampled_from(["", "", "", "ref", "low"]),
+        pin=st.sampled_from(["", "", "cas", "ref", "low"]),
         key=st.sampled_from([None, "a", "b"]),
     )
     def arrive(
@@ -92,6 +101,8 @@ class Life(RuleBasedStateMachine):
             for each in batch.pendings:
                 del self.queued[each.sequence]
                 service = batch.lane.offer.curve.service(each.items)
+                if each.stages and not each.passed:
+                    service += each.stages.second.offer.curve.service(each.items)
                 assert self.now + service <= each.deadline_s, "what is late is dropped, not run"
         room = len(self.running) < DEVICES
         assert not (room and any(self.free(each) for each in self.queued.values())), (
@@ -105,10 +116,29 @@ class Life(RuleBasedStateMachine):
     @rule(data=st.data(), used=st.integers(0, 10**9))
     def done(self, data: Any, used: int) -> None:
         batch = self.running.pop(data.draw(st.sampled_from(sorted(self.running))))
-        answers = self.made.done(batch, self.now, used)
-        assert [answer.pending for answer in answers] == batch.pendings
+        failed = data.draw(st.sets(st.integers(0, len(batch.pendings) - 1), max_size=1))
+        unsure = {
+            place: data.draw(st.integers(1, each.items))
+            for place, each in enumerate(batch.pendings)
+            if each.stages and not each.passed and not each.is_given_up and place not in failed
+            if data.draw(st.booleans())
+        }
+        answers = self.made.done(batch, self.now, used, failed, unsure)
+        for place, rows in unsure.items():
+            each = batch.pendings[place]
+            assert each.items == rows and each.queue is each.stages.second
+            self.queued[each.sequence] = each
+        assert [answer.pending for answer in answers] == [
+            each for place, each in enumerate(batch.pendings) if place not in unsure
+        ]
         for answer in answers:
             assert answer.facts.cost_usd >= 0 and answer.facts.batch_size == batch.items
+            each = answer.pending
+            assert answer.facts.key == (each.stages or batch.lane).key
+            assert (answer.facts.escalated is None) == (each.stages is None)
+            if each.passed:
+                assert answer.facts.escalated == each.items
+            self.usd += answer.facts.cost_usd
             if self.ended.get(answer.pending.sequence) != "left while it ran":
                 self.answer(answer.pending, answer.facts)
 
@@ -142,7 +172,7 @@ class Life(RuleBasedStateMachine):
             self.asked["accuracy"] -= each.slo.min_accuracy is not None
 
     @rule(
-        names=st.sampled_from([["ref"], ["ref", "low"], ["ref", "mid", "low"]]),
+        names=st.sampled_from([["ref"], ["ref", "low", "cas"], ["ref", "mid", "low"]]),
         price=st.sampled_from([0.001, 0.002]),
     )
     def adopt(self, names: list[str], price: float) -> None:
@@ -177,10 +207,12 @@ class Life(RuleBasedStateMachine):
             for batch in list(self.running.values()):
                 self.now = max(self.now, batch.expected_end_s)
                 for answer in self.made.done(self.running.pop(batch.id), self.now, 1000):
+                    self.usd += answer.facts.cost_usd
                     if answer.pending.sequence not in self.ended:
                         self.answer(answer.pending, answer.facts)
         assert not self.queued and not self.running
         assert self.made.admission.in_flight == 0 and self.made.pool.is_idle()
+        assert self.usd == pytest.approx(self.made.ledger.usd(self.made.ledger.attributed_ns))
         for name, count in self.asked.items():
             counted = sum(n for (bound, _), n in self.made.tally.slos.items() if bound == name)
             assert counted == count, "each bound asked for is counted exactly once"

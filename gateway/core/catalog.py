@@ -9,14 +9,17 @@ from msgspec import Struct
 
 from gateway.core.curve import Curve
 from model_repo.errors import NotFound
-from model_repo.records import Model, Variant, VariantKey
+from model_repo.records import Cascade, Model, Variant, VariantKey
+
+Identity = tuple[VariantKey, str]
+"""A variant and the SHA-256 of its artifact."""
 
 
 class Offer(Struct, frozen=True):
     """A servable variant with its curve and its price; `is_routable` or reached by pin only.
 
     is_fixed_size: every axis but the batch axis has a fixed size, so that the profile holds for
-    whatever is asked.
+    whatever is asked. cascade: the stages of a variant that is one; its entry offers them too.
     """
 
     variant: Variant
@@ -24,10 +27,16 @@ class Offer(Struct, frozen=True):
     usd_per_device_s: float
     is_routable: bool = True
     is_fixed_size: bool = True
+    cascade: Cascade | None = None
 
     @property
     def key(self) -> VariantKey:
         return self.variant.key
+
+    @property
+    def identity(self) -> Identity:
+        """Equal for offers of the same artifact, whatever its profile and price."""
+        return self.key, self.variant.artifact.sha256
 
 
 class Entry(Struct, frozen=True):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-from gateway.core.batching import Lane
+from gateway.core.batching import Lane, Stages
 from model_repo.records import Candidate
 
 
@@ -45,3 +46,37 @@ def idle(lanes: Sequence[Lane], items: int) -> list[Candidate]:
         )
         for lane in lanes
     ]
+
+
+def cascaded(
+    cascades: Sequence[Stages], items: int, waits: Sequence[float] | None, is_idle: bool = False
+) -> list[Candidate]:
+    """A candidate for each cascade; `waits` has two for each, its first stage's and its second's.
+
+    Which rows will go on is not known before: the latency leaves room for all of them, the cost
+    expects the share that was seen when the cascade was calibrated.
+    """
+    found = []
+    for index, each in enumerate(cascades):
+        first, second = each.first, each.second
+        ahead, behind = (0, 0) if is_idle else (first.queued_items, second.queued_items)
+        latency, cost = _joined(first, items, ahead)
+        latency += _joined(second, items, behind)[0]
+        expected = items * each.cascade.escalation
+        if expected:
+            rows = math.ceil(expected)
+            cost += _joined(second, rows, behind)[1] * expected / rows
+        if waits is not None:
+            latency += waits[2 * index] + waits[2 * index + 1]
+        batch = min(ahead + items, max(first.largest, items))
+        found.append(Candidate(each.key, each.accuracy_low, latency, cost, ahead, True, batch))
+    return found
+
+
+def _joined(lane: Lane, items: int, queued: int) -> tuple[float, float]:
+    """Seconds of the batch that `items` rows join behind `queued`, and the cost of their share."""
+    batch = queued + items
+    if batch <= lane.largest:
+        return lane.service_s[batch], items * lane.usd_per_item[batch]
+    curve = lane.offer.curve
+    return curve.service(batch), curve.device(items) * lane.offer.usd_per_device_s

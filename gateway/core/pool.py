@@ -36,6 +36,20 @@ class Pool:
         """Whether nothing is queued or running."""
         return not self.busy and not self.running
 
+    def enter(self, pending: Pending) -> None:
+        """A request was queued."""
+        assert pending.queue is not None, "it is queued"
+        self.busy[id(pending.queue)] = pending.queue
+
+    def replicas(self) -> set[str]:
+        """Of all that runs or is queued, and of the second stages it may still go on to."""
+        running = [pending for batch in self.running.values() for pending in batch.pendings]
+        queued = [pending for lane in self.busy.values() for pending in lane]
+        ahead = {id(p.stages): p.stages for p in (*running, *queued) if p.stages and not p.passed}
+        lanes = [*self.busy.values(), *(stages.second for stages in ahead.values())]
+        used = {replica.id for lane in lanes for replica in lane.replicas}
+        return used | {batch.replica.id for batch in self.running.values()}
+
     def waits(self, lanes: list[Lane] | tuple[Lane, ...], now_s: float) -> list[float] | None:
         """For each lane, seconds until a device is free of what others run and have queued.
 

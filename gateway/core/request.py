@@ -52,7 +52,11 @@ class InferResponse(Struct, frozen=True):
 
 
 class Facts(Struct, frozen=True):
-    """How one request was served, for its answer and its log line."""
+    """How one request was served, for its answer and its log line.
+
+    queue_s: before both batches of a cascade that went on to its second stage; escalated: the rows
+    that did, None for what is no cascade.
+    """
 
     key: VariantKey
     target: str
@@ -61,3 +65,4 @@ class Facts(Struct, frozen=True):
     forecast_latency_s: float
     batch_size: int
     queue_s: float
+    escalated: int | None = None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
 
 from gateway.core import forecast
-from gateway.core.batching import Lane, Pending
+from gateway.core.batching import Lane, Pending, Stages
+from gateway.core.catalog import Entry, Identity
 from gateway.core.overhead import Overhead
 from gateway.core.pool import Pool
 from gateway.core.refusal import Refusal, refusals, sentence
@@ -28,24 +29,29 @@ class Policy(Struct, frozen=True):
 
 
 class Desk(Struct, frozen=True):
-    """What routing needs for one model version; `state` is the policy's own, kept between calls."""
+    """What routing needs for one model version; `state` is the policy's own, kept between calls.
+
+    lanes: the queues a request may wait in: those of `routable`, then both of each cascade.
+    """
 
     lanes: tuple[Lane, ...]
     routable: tuple[Lane, ...]
     reference: Lane
     policy: Policy
     state: dict[str, Any]
+    cascades: tuple[Stages, ...] = ()
 
 
 class Route(Struct, frozen=True):
     """What was chosen, by which policy, and what it was chosen from."""
 
-    lane: Lane
+    lane: Lane | Stages
     candidate: Candidate
     policy: str
     met: bool
     candidates: Sequence[Candidate]
     slack_s: float
+    cascades: Sequence[Stages] = ()
 
 
 class Refused(Struct, frozen=True):
@@ -55,29 +61,51 @@ class Refused(Struct, frozen=True):
     reasons: Sequence[Refusal]
 
 
+def desk(entry: Entry, served: Mapping[Identity, Lane | Stages], policy: Policy) -> Desk:
+    """The desk of one model version; `served` by the identity of what is offered."""
+    reference = served[entry.reference.identity]
+    assert isinstance(reference, Lane), "a reference is no cascade"
+    open_to_all = [served[offer.identity] for offer in entry.offers if offer.is_routable]
+    routable = tuple(each for each in open_to_all if isinstance(each, Lane))
+    cascades = tuple(each for each in open_to_all if isinstance(each, Stages))
+    stages = [lane for each in cascades for lane in (each.first, each.second)]
+    return Desk((*routable, *stages), routable, reference, policy, {}, cascades)
+
+
 def route(
     desk: Desk, pending: Pending, pool: Pool, overhead: Overhead, now_s: float, draw: float
 ) -> Route | Refused:
     """Let the policy choose among the routable variants."""
     slo = pending.slo
     left = slack(slo, pending, overhead.kept_back_s, now_s)
-    found = forecast.candidates(desk.routable, pending.items, pool.waits(desk.routable, now_s))
+    waits = pool.waits(desk.lanes, now_s)
+    found = forecast.candidates(desk.routable, pending.items, waits)
+    if desk.cascades:
+        behind = waits and waits[len(desk.routable) :]
+        found += forecast.cascaded(desk.cascades, pending.items, behind)
     ask = Ask(slo, left, pending.tenant, now_s, draw, desk.state)
     chosen = desk.policy.choose(found, ask)
     if chosen is not None:
-        return Route(_lane(desk.routable, chosen), chosen, desk.policy.name, True, found, left)
+        return _route(desk, chosen, desk.policy.name, True, found, left)
     if not desk.policy.is_best_effort or not found:
         return _nothing_fits(desk, pending, found, ask, overhead)
     chosen = best_effort(found, slo)
-    return Route(_lane(desk.routable, chosen), chosen, "best_effort", False, found, left)
+    return _route(desk, chosen, "best_effort", False, found, left)
 
 
-def pin(lane: Lane, pending: Pending, pool: Pool, overhead: Overhead, now_s: float) -> Route:
+def pin(
+    lane: Lane | Stages, pending: Pending, pool: Pool, overhead: Overhead, now_s: float
+) -> Route:
     """The route to a variant the caller named, whatever the SLO says of it."""
     left = slack(pending.slo, pending, overhead.kept_back_s, now_s)
-    found = forecast.candidates([lane], pending.items, pool.waits([lane], now_s))
+    if isinstance(lane, Stages):
+        waits = pool.waits([lane.first, lane.second], now_s)
+        found = forecast.cascaded([lane], pending.items, waits)
+    else:
+        found = forecast.candidates([lane], pending.items, pool.waits([lane], now_s))
     met = not refusals(found, pending.slo, left)
-    return Route(lane, found[0], "pin", met, found, left)
+    cascades = [lane] if isinstance(lane, Stages) else []
+    return Route(lane, found[0], "pin", met, found, left, cascades)
 
 
 def slack(slo: SLO, pending: Pending, kept_back_s: float, now_s: float) -> float:
@@ -116,6 +144,7 @@ def _nothing_fits(
             [],
         )
     idle = forecast.idle(desk.routable, pending.items)
+    idle += forecast.cascaded(desk.cascades, pending.items, None, is_idle=True)
     full = slack(ask.slo, pending, overhead.least_kept_back_s, pending.arrived_s)
     later = Ask(ask.slo, full, ask.tenant, ask.now_s, ask.draw, ask.state)
     if desk.policy.choose(idle, later) is None:
@@ -135,5 +164,16 @@ def _own_share(reasons: Sequence[Refusal], kept_back_s: float) -> str:
     return f" (of the time allowed, {kept_back_s * 1e3:.3f} ms are the gateway's own)"
 
 
-def _lane(lanes: Sequence[Lane], chosen: Candidate) -> Lane:
-    return next(lane for lane in lanes if lane.key is chosen.key)
+def _route(
+    desk: Desk,
+    chosen: Candidate,
+    policy: str,
+    met: bool,
+    found: Sequence[Candidate],
+    slack_s: float,
+) -> Route:
+    lanes: tuple[Lane | Stages, ...] = desk.routable
+    if desk.cascades:
+        lanes = (*lanes, *desk.cascades)
+    lane = next(lane for lane in lanes if lane.key is chosen.key)
+    return Route(lane, chosen, policy, met, found, slack_s, desk.cascades)

@@ -6,16 +6,18 @@ It holds no clock and no loop, so the gateway and a simulator can drive the same
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 
 from msgspec import Struct
 
 from gateway.core import routing
 from gateway.core.admission import Admission
-from gateway.core.batching import Lane, Pending
-from gateway.core.catalog import Entry, Offer
+from gateway.core.batching import Lane, Passed, Pending, Stages
+from gateway.core.catalog import Entry, Identity
+from gateway.core.charging import Bill
 from gateway.core.forecast import candidates
-from gateway.core.ledger import AccountKey, Ledger, Times, split
+from gateway.core.ledger import Ledger, split
 from gateway.core.overhead import Overhead
 from gateway.core.pool import Batch, Pool
 from gateway.core.replica import Replica, pick
@@ -61,7 +63,8 @@ class Scheduler:
         self.tally = Tally()
         self.overhead = Overhead(margin_s)
         self._desks: dict[tuple[str, str], Desk] = {}
-        self._lanes: dict[tuple[VariantKey, str], Lane] = {}
+        self._lanes: dict[Identity, Lane] = {}
+        self._served: dict[Identity, Lane | Stages] = {}
         self._batches = 0
 
     def adopt(
@@ -73,23 +76,26 @@ class Scheduler:
         """Route over a new catalog; `policies` by model name.
 
         The queue of an artifact that stays is kept; what is queued for one that went away still
-        runs, on the replica it was queued for.
+        runs, on the replica it was queued for. A request to a cascade goes on to the second stage
+        it began with.
         """
-        lanes = {}
-        for offer in (offer for entry in entries for offer in entry.offers):
-            lane = self._lanes.get(_identity(offer))
+        offers = [(entry, offer) for entry in entries for offer in entry.offers]
+        lanes: dict[Identity, Lane] = {}
+        for offer in (offer for _, offer in offers if not offer.cascade):
+            lane = self._lanes.get(offer.identity)
             if lane is None:  # an empty lane is false, but it may have batches that run
                 lane = Lane(offer, replicas[offer.key])
             lane.reprice(offer)
-            lanes[_identity(offer)] = lane
-        self._lanes = lanes
+            lanes[offer.identity] = lane
+        self._lanes, self._served = lanes, {**lanes}
+        for entry, offer in offers:
+            if offer.cascade:
+                names = offer.cascade.first, offer.cascade.second
+                first, second = (lanes[entry.offer(name).identity] for name in names)
+                self._served[offer.identity] = Stages(offer, offer.cascade, first, second)
         self._desks = {
-            (entry.model.name, entry.model.version): Desk(
-                tuple(lanes[_identity(offer)] for offer in entry.offers),
-                tuple(lanes[_identity(offer)] for offer in entry.offers if offer.is_routable),
-                lanes[_identity(entry.reference)],
-                policies[entry.model.name],
-                {},
+            (entry.model.name, entry.model.version): routing.desk(
+                entry, self._served, policies[entry.model.name]
             )
             for entry in entries
         }
@@ -109,8 +115,8 @@ class Scheduler:
         desk = self._desks[entry.model.name, entry.model.version]
         chosen: Route | Refused
         if variant:
-            lane = self._lanes[_identity(entry.offer(variant))]
-            chosen = routing.pin(lane, pending, self.pool, self.overhead, now_s)
+            pinned = self._served[entry.offer(variant).identity]
+            chosen = routing.pin(pinned, pending, self.pool, self.overhead, now_s)
         else:
             chosen = routing.route(desk, pending, self.pool, self.overhead, now_s, draw)
         if isinstance(chosen, Refused):
@@ -127,7 +133,7 @@ class Scheduler:
             (served,) = candidates([lane], pending.items, self.pool.waits([lane], now_s))
             pending.forecast_s = served.latency_s
         lane.push(pending)
-        self.pool.busy[id(lane)] = lane
+        self.pool.enter(pending)
         return chosen
 
     def tick(self, now_s: float) -> list[Start | Shed]:
@@ -155,8 +161,7 @@ class Scheduler:
             self.tally.missed(pending.slo)
         if not len(lane):
             self.pool.busy.pop(id(lane), None)
-        message = "the deadline would pass before an answer: dropped before it ran"
-        return [Shed(pending, Expired(message)) for pending in late]
+        return [Shed(pending, Expired(_too_late(pending))) for pending in late]
 
     def _start(self, lane: Lane, now_s: float) -> Batch:
         replica = pick(lane.replicas)
@@ -174,48 +179,44 @@ class Scheduler:
         return batch
 
     def done(
-        self, batch: Batch, now_s: float, device_ns: int, failed: Container[int] = ()
+        self,
+        batch: Batch,
+        now_s: float,
+        device_ns: int,
+        failed: Collection[int] = (),
+        unsure: Mapping[int, int] = MappingProxyType({}),
     ) -> list[Answer]:
         """A batch ended: free its device, charge its requests, and say how each was served.
 
-        failed: places in the batch whose request got an error; they pay for the time they used,
-        but would have saved nothing on another variant.
+        failed: places in the batch whose request got an error. unsure: places whose request goes
+        on to the second stage of its cascade instead of being answered, with as many of its rows.
         """
         del self.pool.running[batch.id]
         batch.replica.in_flight -= 1
-        for _ in batch.pendings:
-            self.admission.leave()
         used = self.ledger.release(batch.id, round(now_s * 1e9), device_ns)
         shares = split(used, [pending.items for pending in batch.pendings])
-        self.tally.batch(batch.lane.key, batch.items)
-        return [
-            Answer(pending, self._charge(batch, pending, share, place not in failed))
-            for place, (pending, share) in enumerate(zip(batch.pendings, shares, strict=True))
-        ]
+        key = batch.lane.key
+        self.tally.batch(key, batch.items)
+        desk = self._desks.get((key.model, key.version))
+        reference = desk.reference.offer if desk else batch.lane.offer
+        bill = Bill(self.ledger, batch, reference, self.report_only)
+        answers = []
+        for place, (pending, share) in enumerate(zip(batch.pendings, shares, strict=True)):
+            is_judged = place not in failed and not pending.is_given_up and not pending.passed
+            if pending.stages and is_judged:
+                self.tally.judged(pending.stages.key, pending.items, unsure.get(place, 0))
+            if place in unsure:
+                self._go_on(pending, unsure[place], bill.pass_on(pending, share, now_s))
+                continue
+            self.admission.leave()
+            facts = bill.settle(pending, share, place not in failed, self.overhead.estimate_s)
+            answers.append(Answer(pending, facts))
+        return answers
 
-    def _charge(self, batch: Batch, pending: Pending, share_ns: int, has_answer: bool) -> Facts:
-        lane = batch.lane
-        assert pending.routed is not None, "a batched request was routed"
-        key, target = lane.key, lane.offer.variant.target
-        used = Times(share_ns)
-        if has_answer:
-            desk = self._desks.get((key.model, key.version))
-            reference = desk.reference.offer if desk else lane.offer
-            used.reference_ns = _share_ns(reference, batch.items, pending.items)
-            used.routed_ns = share_ns
-            if self.report_only:
-                used.routed_ns = _share_ns(pending.routed, batch.items, pending.items)
-        account = AccountKey(key.model, key.version, key.variant, target, pending.tenant)
-        self.ledger.attribute(account, used)
-        return Facts(
-            key,
-            target,
-            self.ledger.usd(share_ns),
-            lane.accuracy_low,
-            pending.forecast_s + self.overhead.estimate_s,
-            batch.items,
-            batch.started_s - pending.arrived_s,
-        )
+    def _go_on(self, pending: Pending, rows: int, passed: Passed) -> None:
+        assert pending.stages and not pending.is_given_up, "somebody waits for a cascade's answer"
+        pending.stages.go_on(pending, rows, passed)
+        self.pool.enter(pending)
 
     def cancel(self, pending: Pending, is_late: bool = False) -> None:
         """The client went away, or its deadline passed: leave the queue if still in it.
@@ -233,10 +234,7 @@ class Scheduler:
                 self.pool.busy.pop(id(lane), None)
 
 
-def _identity(offer: Offer) -> tuple[VariantKey, str]:
-    return offer.key, offer.variant.artifact.sha256
-
-
-def _share_ns(offer: Offer, batch_items: int, items: int) -> int:
-    """What `items` rows of a batch of `batch_items` would use on another variant."""
-    return round(offer.curve.device(batch_items) / batch_items * items * 1e9)
+def _too_late(pending: Pending) -> str:
+    if pending.passed:
+        return "the deadline would pass before the second stage of its cascade could answer"
+    return "the deadline would pass before an answer: dropped before it ran"

@@ -43,13 +43,16 @@ class Mean:
 class Tally:
     """Counters that a scrape reads; adding to one costs well under a microsecond.
 
-    requests: (model, version, variant, target, tenant, outcome); slos: (bound, met).
+    requests: (model, version, variant, target, tenant, outcome); slos: (bound, met); cascades: rows
+    that a cascade's first stage answered, and how many of them went on.
     """
 
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, str, str, str, str, str]] = Counter()
         self.slos: Counter[tuple[str, bool]] = Counter()
         self.refusals: Counter[str] = Counter()
+        self.cascade_rows: Counter[VariantKey] = Counter()
+        self.cascade_escalated: Counter[VariantKey] = Counter()
         self.request_s: dict[str, Histogram] = {}
         self.queue_s: dict[str, Histogram] = {}
         self.batch_sizes: dict[VariantKey, Histogram] = {}
@@ -68,6 +71,11 @@ class Tally:
     def batch(self, key: VariantKey, items: int) -> None:
         """A batch ended."""
         _at(self.batch_sizes, key, SIZES).observe(items)
+
+    def judged(self, key: VariantKey, rows: int, escalated: int) -> None:
+        """A cascade's first stage answered, and some of the rows go on."""
+        self.cascade_rows[key] += rows
+        self.cascade_escalated[key] += escalated
 
     def served(
         self,
