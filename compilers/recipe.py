@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
+from compilers.conformal import fewest_rows
 from compilers.schedule import Schedule
 from model_repo.documents import parse
 from model_repo.errors import BadInput
@@ -125,3 +126,19 @@ def _check(recipe: Recipe) -> None:
     sizes = recipe.batch_sizes
     if sizes[:1] != (1,) or list(sizes) != sorted(set(sizes)):
         raise BadInput(f"batch_sizes is {list(sizes)}: give rising sizes, the first of them 1")
+    if recipe.cascades is not None:
+        _check_cascades(recipe, recipe.cascades.risk)
+
+
+def _check_cascades(recipe: Recipe, risk: float) -> None:
+    if recipe.metric == "cosine":
+        raise BadInput(
+            "metric is 'cosine', by which no answer is right or wrong, so that cascades cannot be "
+            "judged: choose the metric 'accuracy' or 'agreement', or leave cascades out"
+        )
+    rows, fewest = recipe.splits.conformal, fewest_rows(risk)
+    if rows < fewest:
+        raise BadInput(
+            f"splits, conformal is {rows}, but cascades of risk {risk:g} need at least {fewest} "
+            "rows to set their thresholds: give as many, or allow more risk"
+        )

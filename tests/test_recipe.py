@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compilers.recipe import Recipe, parse_recipe
+from compilers.recipe import CascadeSpec, Recipe, parse_recipe
 from model_repo.errors import BadInput
 from model_repo.records import PassStep
 
@@ -67,6 +67,11 @@ def test_reads_every_part() -> None:
         ("held_out: 60", "held_out: 0", ["held_out", ">= 1"]),
         ("model: digits", "model: digits\nmodel: other", ["'model' stands twice"]),
         ("seed: 7", "seed: [", ["not valid YAML"]),
+        ("seed: 7", "cascades: {risk: 0}", ["cascades, risk is 0", "> 0"]),
+        ("seed: 7", "cascades: {risks: 0.1}", ["cascades", "no key 'risks'", "risk, pairs"]),
+        ("seed: 7", "cascades: {}", ["conformal is 0", "risk 0.01", "at least 99"]),
+        ("seed: 7", "cascades: {}\nmetric: cosine", ["'cosine'", "no answer is right"]),
+        ("seed: 7", "cascades: {pairs: [a]}", ["cascades, pairs, entry 1 is 'a': give a list"]),
     ],
 )
 def test_refuses_in_one_sentence(old: str, new: str, words: list[str]) -> None:
@@ -78,6 +83,14 @@ def test_refuses_in_one_sentence(old: str, new: str, words: list[str]) -> None:
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+def test_cascades_are_asked_for_with_the_rows_they_need() -> None:
+    text = TEXT.replace("held_out: 60", "held_out: 60, conformal: 99")
+    assert parse_recipe(text, "recipe.yaml").cascades is None
+    found = parse_recipe(f"{text}cascades: {{pairs: [[cpu-a, cpu-b]]}}\n", "recipe.yaml").cascades
+    assert found == CascadeSpec(0.01, (("cpu-a", "cpu-b"),))
+    assert parse_recipe(f"{text}cascades: {{}}\n", "recipe.yaml").cascades == CascadeSpec()
 
 
 @given(st.from_regex(r"[a-z_]{1,12}", fullmatch=True))
