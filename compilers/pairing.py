@@ -156,4 +156,4 @@ def _said(pair: Pair) -> str:
 
 
 def _figures(own: Worth) -> str:
-    return f"{own.accuracy_low:.4f} at {own.item_s * 1e6:.3g} us an item"
+    return f"{own.accuracy_low:.4f} or better, {own.item_s * 1e6:.3g} us an item"
