@@ -14,6 +14,9 @@ cosine: mean row cosine to the reference's output. The last two are called fidel
 Kind = Literal["reference", "variant", "cascade"]
 Source = Literal["measured", "emulated", "estimated"]
 
+SETTLED = 0.05
+"""How far, as a share of it, the true median device time may lie from the measured one."""
+
 
 class TensorSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """One input or output; `shape` includes the batch axis, -1 stands for any size."""
@@ -68,7 +71,10 @@ class Artifact(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LatencyPoint(Struct, frozen=True, forbid_unknown_fields=True):
-    """Wall time percentiles and busy device-seconds of one batch of `batch_size`."""
+    """Wall time percentiles and median busy device-seconds of one batch of `batch_size`.
+
+    device_low_s, device_high_s: the 95 % interval of device_s; 0 and 0 where it is not known.
+    """
 
     batch_size: int
     p50_s: float
@@ -76,10 +82,30 @@ class LatencyPoint(Struct, frozen=True, forbid_unknown_fields=True):
     p99_s: float
     device_s: float
     runs: int
+    device_low_s: float = 0.0
+    device_high_s: float = 0.0
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the median is known to within SETTLED of itself, or never was to be."""
+        return self.device_high_s - self.device_low_s <= 2 * SETTLED * self.device_s
+
+
+class Origin(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where, when and with what something was measured."""
+
+    host: str
+    measured_at: datetime
+    seed: int
+    versions: dict[str, str]
 
 
 class Profile(Struct, frozen=True, forbid_unknown_fields=True):
-    """What is known of a variant; `accuracy_low` and `accuracy_high` bound a 95 % interval."""
+    """What is known of a variant; `accuracy_low` and `accuracy_high` bound a 95 % interval.
+
+    cpu_flags: the host's instruction sets on which speed depends. accuracy_origin: where accuracy
+    was measured, if that was not with the rest: another host changes times, not answers.
+    """
 
     accuracy: float
     accuracy_low: float
@@ -95,6 +121,13 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     seed: int = 0
     versions: dict[str, str] = {}
     energy_joules: float | None = None
+    cpu_flags: tuple[str, ...] = ()
+    accuracy_origin: Origin | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the host was quiet enough for a repeat to agree with every median."""
+        return all(point.is_settled for point in self.latency)
 
     @property
     def largest_batch(self) -> int:

@@ -33,7 +33,12 @@ class Session(Protocol):
 
 
 class Runtime(Protocol):
-    """What a file in `model_repo/runtimes` offers; its name is the artifact format it runs."""
+    """What a file in `model_repo/runtimes` offers; its name is the artifact format it runs.
+
+    LIBRARIES: the packages that compute, as a profile names them with their versions.
+    """
+
+    LIBRARIES: tuple[str, ...]
 
     def open_session(self, path: Path, model: Model, slots: int = 1) -> Session:
         """Open the artifact at `path`, ready for `slots` runs at once, one thread each.

@@ -16,6 +16,8 @@ from model_repo.errors import Corrupt, Expired
 from model_repo.records import Model
 from model_repo.tensors import Array, dtype_of
 
+LIBRARIES = ()
+
 
 class Times(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds a batch takes: a fixed part and a part for each item; `fill` is every output."""

@@ -18,6 +18,7 @@ from model_repo.records import Model
 from model_repo.tensors import Array
 from model_repo.watchdog import WATCHDOG
 
+LIBRARIES = ("onnxruntime",)
 _BFLOAT16 = 16  # onnx.TensorProto.BFLOAT16
 _FATAL_ONLY = 4
 
