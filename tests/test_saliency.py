@@ -44,6 +44,15 @@ def test_taylor_scales_it_by_the_weight(layer: nn.Linear) -> None:
     torch.testing.assert_close(taylor, gradient * layer.weight.detach().abs())
 
 
+def test_without_labels_it_is_in_proportion_to_what_the_answers_lose(layer: nn.Linear) -> None:
+    """Over many draws: |df/dW_ij| is |x_j|, and the mean of |v_i| for a normal v is sqrt(2/pi)."""
+    rows = np.repeat(DATA.inputs["x"][:1], 2000, axis=0)
+    weight, _ = saliency(layer, Data({"x": rows}), "gradient")
+    wanted = np.sqrt(2 / np.pi) * np.abs(np.repeat(DATA.inputs["x"][:1], 2, axis=0))
+    np.testing.assert_allclose(weight, wanted, rtol=0.06)
+    torch.testing.assert_close(weight, saliency(layer, Data({"x": rows}), "gradient")[0])
+
+
 def test_magnitude_needs_no_labels(layer: nn.Linear) -> None:
     bare = Data(DATA.inputs)
     torch.testing.assert_close(saliency(layer, bare, "magnitude")[0], layer.weight.detach().abs())

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny_recipe
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 
 from compilers.contracts import Work
 from compilers.datasets import Data
+from compilers.lessons import Lesson, Teaching
 from compilers.schedule import Schedule
 from compilers.source import Source
-from compilers.training import Teaching, distillation_loss, evaluate, train
+from compilers.training import train
+from compilers.yardstick import yardstick
 from model_repo.errors import BadInput
 
 SCHEDULE = Schedule(epochs=3, learning_rate=0.01, batch_size=32)
@@ -45,11 +46,12 @@ def test_the_same_seed_gives_the_same_bits(work: Work) -> None:
 def test_learns_and_says_what_validation_data_says(work: Work) -> None:
     said: list[str] = []
     network = work.source.build("teacher", 0)
-    before = evaluate(network, work.validation)[0]
+    measure = yardstick(work, work.validation).measure
+    before = measure(network)[0]
     told = Work(work.source, work.train, work.validation, work.calibration, 0, said.append)
     after = train(network, SCHEDULE, told, "teacher")
     assert after > before + 0.2
-    assert after == evaluate(network, work.validation)[0]
+    assert after == measure(network)[0]
     assert not network.training
     # The best epoch is kept, whichever it was.
     assert f"{after:.3f}" == max(line.rpartition(" ")[2] for line in said)
@@ -79,35 +81,12 @@ def test_a_student_follows_its_teacher(work: Work) -> None:
     train(
         student,
         Schedule(epochs=8, learning_rate=0.05),
-        work,
+        replace(work, metric="agreement", reference=Stubborn),
         "x",
-        Teaching(Stubborn(), temperature=1.0, soft_weight=1.0),
+        Teaching(Stubborn(), Lesson(temperature=1.0, soft_weight=1.0)),
     )
     (images,) = (torch.from_numpy(array) for array in work.train.inputs.values())
     assert (student(images).argmax(1) == 3).float().mean() > 0.9
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.floats(0.5, 8), st.floats(0, 1), st.integers(0, 99))
-def test_the_loss_is_hintons(temperature: float, weight: float, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    given_, wanted = rng.normal(size=(2, 5, 4))
-    labels = rng.integers(4, size=5)
-
-    def softmax(values: np.ndarray) -> np.ndarray:
-        powers = np.exp(values - values.max(1, keepdims=True))
-        return powers / powers.sum(1, keepdims=True)
-
-    p, q = softmax(wanted / temperature), softmax(given_ / temperature)
-    soft = (p * np.log(p / q)).sum(1).mean() * temperature**2
-    hard = -np.log(softmax(given_)[np.arange(5), labels]).mean()
-    loss = distillation_loss(
-        torch.from_numpy(given_),
-        torch.from_numpy(wanted),
-        torch.from_numpy(labels),
-        Teaching(nn.Identity(), temperature, weight),
-    )
-    assert float(loss) == pytest.approx(weight * soft + (1 - weight) * hard, rel=1e-5)
 
 
 def test_refuses_data_without_labels(tmp_path: Path) -> None:
@@ -115,3 +94,40 @@ def test_refuses_data_without_labels(tmp_path: Path) -> None:
     work = Work(Source(tmp_path, {}, lambda: bare), bare, bare, bare, 0)
     with pytest.raises(BadInput, match=r"no labels.*epochs to 0"):
         train(nn.Linear(2, 2), SCHEDULE, work, "x")
+
+
+def test_without_labels_a_network_comes_near_to_the_reference(work: Work) -> None:
+    """By the cosine of its answers; the teacher is asked, the labels are not there."""
+    teacher = work.source.build("student", 1)
+    bare = [Data(part.inputs) for part in (work.train, work.validation, work.calibration)]
+    own = Work(work.source, *bare, 0, metric="cosine", reference=lambda: teacher)
+    student = work.source.build("student", 0)
+    before = yardstick(own, own.validation).measure(student)[0]
+    after = train(student, SCHEDULE, own, "x", Teaching(teacher, Lesson()))
+    assert before < 0.5 < 0.85 < after <= 1
+
+
+def test_keeps_the_weights_it_was_given_if_no_epoch_is_better(work: Work) -> None:
+    teacher = work.source.build("student", 1)
+    own = replace(work, metric="agreement", reference=lambda: teacher)
+    student = work.source.build("student", 1)
+    assert train(student, SCHEDULE, own, "x") == 1
+    assert same(student, teacher)
+
+
+def test_refuses_weights_that_are_no_numbers_given_or_come_to(work: Work) -> None:
+    network = work.source.build("student", 0)
+    with pytest.raises(BadInput, match=r"after epoch 1 .* no numbers any more: lower learning"):
+        with torch.no_grad():
+            network[1].weight.fill_(1e38)
+        train(network, Schedule(epochs=1, learning_rate=1.0), work, "x")
+    with torch.no_grad():
+        network[1].weight[0, 0] = torch.nan
+    with pytest.raises(BadInput, match=r"weights '1\.weight' of the network 'x' hold values"):
+        train(network, SCHEDULE, work, "x")
+
+
+def test_refuses_too_few_rows(work: Work) -> None:
+    one = replace(work, train=work.train.take(slice(1)))
+    with pytest.raises(BadInput, match="leave 1 rows to train on, and it takes 2"):
+        train(work.source.build("student", 0), SCHEDULE, one, "x")

@@ -1,59 +1,119 @@
-"""Train a smaller network of the source to answer as the model does."""
+"""Train another network of the source to answer as the model does."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from compilers.contracts import Form, Work
 from compilers.forms import TorchModel
-from compilers.schedule import Schedule
+from compilers.hints import check_layer
+from compilers.lessons import Lesson, Teaching
 from compilers.source import Source
-from compilers.training import Teaching, train
+from compilers.training import train
+from model_repo.errors import BadInput
+from model_repo.records import PassStep
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 FORM: Form = "torch"
 LIBRARIES = ("numpy", "safetensors", "torch")
 
 
-class Options(Schedule, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """student: a network of the source. temperature, soft_weight: see `distillation_loss`."""
+class Options(Lesson, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """student: a network of the source, smaller or larger.
+
+    inherit: a part of the student -> the part of the model whose weights it starts from, by the
+    names of modules; `""` is the whole. confidence_weight: for a student stronger than its teacher,
+    see `confident_loss`.
+    """
 
     student: str
-    temperature: Annotated[float, Meta(gt=0, le=100)] = 3.0
-    soft_weight: Annotated[float, Meta(ge=0, le=1)] = 0.7
+    inherit: dict[str, str] = field(default_factory=dict)
+    confidence_weight: Annotated[float, Meta(ge=0, lt=1)] = 0.0
 
 
 def check(options: Options, source: Source) -> None:
-    """Raise BadInput unless the source has the student."""
+    """Raise BadInput unless the source has the student, and it the layers named."""
     source.check_model(options.student, "distill, student")
+    if options.hints:
+        layers = dict(source.build(options.student, 0).named_modules())
+        for name in options.hints.values():
+            check_layer(name, layers)
+
+
+def check_after(options: Options, before: Sequence[PassStep]) -> None:
+    """Raise BadInput if a pruned network is to teach a smaller one."""
+    if any(step.name == "prune" for step in before) and not options.confidence_weight:
+        raise BadInput(
+            "distill comes after prune, but its student is another network: what was pruned would "
+            "be thrown away, and a lesser teacher kept; put distill first"
+        )
+
+
+def searched(source: Source) -> Mapping[str, Sequence[Any]]:
+    """What a search should try."""
+    return {
+        "student": tuple(source.models),
+        "temperature": (1.0, 3.0, 6.0),
+        "soft_weight": (0.5, 0.7, 0.9),
+    }
 
 
 def apply(model: TorchModel, options: Options, work: Work) -> TorchModel:
     """The student, taught by `model` or trained on the labels alone, whichever is better.
 
     Teaching does not always win, so both are trained from the same first weights, and validation
-    data decides; a tie goes to the taught one.
+    data decides; a tie goes to the taught one. Without labels, or where answers are judged by their
+    direction, there is nothing to train on but the teacher.
     """
-    teaching = Teaching(model.module.eval(), options.temperature, options.soft_weight)
-    taught, taught_accuracy = _trained(options, work, "taught", teaching)
-    plain, plain_accuracy = _trained(options, work, "plain", None)
-    keeps_taught = taught_accuracy >= plain_accuracy
-    work.notes.update(
-        {
-            "distill.taught_validation_accuracy": taught_accuracy,
-            "distill.plain_validation_accuracy": plain_accuracy,
-            "distill.kept": "taught" if keeps_taught else "plain",
-        }
-    )
+    if options.confidence_weight and work.metric == "cosine":
+        raise BadInput(
+            "distill: confidence_weight needs answers that decide between classes, and these are "
+            "judged by their cosine: set it to 0"
+        )
+    teaching = Teaching(model.module.eval(), options, options.confidence_weight)
+    taught, taught_score = _trained(model, options, work, teaching)
+    work.notes[f"distill.taught_validation_{work.metric}"] = taught_score
+    if work.train.labels is None or work.metric == "cosine":
+        work.notes["distill.kept"] = "taught: there are no labels to train it plainly on"
+        return TorchModel(options.student, taught)
+    plain, plain_score = _trained(model, options, work, None)
+    work.notes[f"distill.plain_validation_{work.metric}"] = plain_score
+    keeps_taught = taught_score >= plain_score
+    work.notes["distill.kept"] = "taught" if keeps_taught else "plain"
     return TorchModel(options.student, taught if keeps_taught else plain)
 
 
 def _trained(
-    options: Options, work: Work, how: str, teaching: Teaching | None
+    model: TorchModel, options: Options, work: Work, teaching: Teaching | None
 ) -> tuple[nn.Module, float]:
     student = work.source.build(options.student, work.seed)
-    return student, train(student, options, work, f"{options.student}, {how}", teaching)
+    for own, given in options.inherit.items():
+        _inherit(student, own, model.module, given)
+    label = f"{options.student}, {'taught' if teaching else 'plain'}"
+    return student, train(student, options, work, label, teaching)
+
+
+def _inherit(student: nn.Module, own: str, teacher: nn.Module, given: str) -> None:
+    """Copy the weights of one part; raises BadInput unless there are such parts, alike."""
+    target, source = _weights(student, own), _weights(teacher, given)
+    shapes = [{name: list(t.shape) for name, t in part.items()} for part in (target, source)]
+    if not target or shapes[0] != shapes[1]:
+        raise BadInput(
+            f"distill: inherit gives the part {own!r} of the student the weights of {given!r}, but "
+            f"they are {shapes[0] or 'not there'} and {shapes[1] or 'not there'}: name parts that "
+            "are alike"
+        )
+    for name, tensor in target.items():
+        tensor.copy_(source[name])
+
+
+def _weights(module: nn.Module, part: str) -> dict[str, Tensor]:
+    """Those of the part, by their names within it."""
+    prefix = f"{part}." if part else ""
+    state = module.state_dict()
+    return {name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)}

@@ -1,100 +1,186 @@
-"""Remove the channels that matter least to the loss, then fine-tune under the unpruned model."""
+"""Remove what matters least to the answers, then fine-tune under the reference."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta
 
+from compilers import channels, sparse
 from compilers.contracts import Form, Work
+from compilers.datasets import Data
 from compilers.forms import TorchModel
+from compilers.hints import check_layer
+from compilers.lessons import Lesson, Teaching
+from compilers.resize import load_resized
 from compilers.saliency import Importance, saliency
-from compilers.schedule import Schedule
 from compilers.source import Source
-from compilers.training import Teaching, evaluate, repeatable, train
+from compilers.training import repeatable, train
+from compilers.yardstick import check_weights, yardstick
 from model_repo.errors import BadInput
+from model_repo.records import PassStep
 
 if TYPE_CHECKING:
     from torch import nn
 
 FORM: Form = "torch"
 LIBRARIES = ("numpy", "safetensors", "torch", "torch-pruning")
+WIDEST = 0.5
+"""How far a layer's ratio may lie from the mean, as a share of the room there is."""
 
 
-class Options(Schedule, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """ratio: share of each layer's channels to remove. importance: see `saliency`.
+class Options(Lesson, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """kind: structured takes out whole channels, heads and hidden units, and is faster; the others
+    put zeros in place of single weights, unstructured anywhere, 2:4 two in each four, which no
+    runtime for CPUs skips: they are for size, for GPUs with sparse kernels, and for FPGAs.
 
-    round_to: the number of channels left is a multiple of it. keep: layers whose outputs stay
-    whole, by name; the last layer of the network if none is given. temperature, soft_weight: of
-    the fine-tuning, see `distillation_loss`.
+    ratio: share of each layer's channels, or weights, to remove; 2:4 removes 0.5. importance: see
+    `saliency`. allocation: one ratio for all layers, or smaller ones where a layer was measured to
+    matter more, see `_allocate`. round_to: the number of channels left is a multiple of it. keep:
+    layers whose outputs stay whole, by name; the last layer of the network if none is given.
     """
 
-    ratio: Annotated[float, Meta(gt=0, lt=1)]
+    ratio: Annotated[float, Meta(gt=0, lt=1)] = 0.5
+    kind: Literal["structured", "unstructured", "2:4"] = "structured"
     importance: Importance = "taylor"
+    allocation: Literal["uniform", "sensitivity"] = "uniform"
     round_to: Annotated[int, Meta(ge=1)] = 4
     keep: tuple[str, ...] = ()
-    temperature: Annotated[float, Meta(gt=0, le=100)] = 3.0
-    soft_weight: Annotated[float, Meta(ge=0, le=1)] = 0.7
 
 
 def check(options: Options, source: Source) -> None:
-    """Raise BadInput unless each layer to keep is in some network of the source."""
-    if options.keep:
+    """Raise BadInput unless each layer named is in some network of the source."""
+    if options.kind == "2:4" and (options.ratio != 0.5 or options.allocation != "uniform"):
+        raise BadInput(
+            "prune: the kind '2:4' removes half of the weights of every layer: leave out ratio and "
+            "allocation, or choose the kind 'unstructured'"
+        )
+    if options.keep or options.hints:
         networks = [source.build(name, 0) for name in source.models]
-        layers = sorted({name for network in networks for name in _layers(network)})
-        _check_keep(options, layers, source)
+        layers = {name: layer for network in networks for name, layer in _layers(network).items()}
+        _check_keep(options, sorted(layers), source)
+        every = {name: None for network in networks for name, _ in network.named_modules()}
+        for name in (*options.hints, *options.hints.values()):
+            check_layer(name, every)
+
+
+def check_after(options: Options, before: Sequence[PassStep]) -> None:
+    """Raise BadInput after a pass whose zeros would not last."""
+    if any(step.name == "prune" and step.options.get("kind") != "structured" for step in before):
+        raise BadInput(
+            "prune comes after a prune that leaves zeros, and its fine-tuning would fill them: put "
+            "the structured one first, or keep one of the two"
+        )
+
+
+def searched(source: Source) -> Mapping[str, Sequence[Any]]:
+    """What a search should try."""
+    return {
+        "ratio": (0.25, 0.5, 0.75),
+        "importance": ("taylor", "gradient", "magnitude"),
+        "allocation": ("uniform", "sensitivity"),
+    }
 
 
 def apply(model: TorchModel, options: Options, work: Work) -> TorchModel:
-    """The narrower network, fine-tuned on the training rows.
+    """The narrower or sparser network, fine-tuned on the training rows.
 
-    Raises BadInput for an unknown layer in `keep`, and if pruning would change the outputs' shape.
+    Raises BadInput for an unknown layer in `keep`, for weights that are no numbers, and for a
+    network that cannot be pruned as asked.
     """
-    teacher = model.module.eval()
-    work.say(f"{model.network}, pruning {options.ratio:.0%} of the channels")
+    module = model.module.eval()
+    check_weights(module, model.network)
+    work.say(f"{model.network}, pruning {options.ratio:.0%}, {options.kind}")
+    pruned = copy.deepcopy(module)
     with repeatable(work.seed):
-        pruned = _pruned(teacher, options, work)
-        work.notes["prune.unpruned_validation_accuracy"] = evaluate(teacher, work.validation)[0]
-        work.notes["prune.untuned_validation_accuracy"] = evaluate(pruned, work.validation)[0]
-    work.notes["prune.parameters_kept"] = _count(pruned) / _count(teacher)
-    teaching = Teaching(teacher, options.temperature, options.soft_weight)
-    label = f"{model.network}, fine-tuning"
-    work.notes["prune.validation_accuracy"] = train(pruned, options, work, label, teaching)
+        if options.kind == "structured":
+            pruned = _narrowed(model, options, work)
+        masks = {} if options.kind == "structured" else _masks(module, options, work)
+        measure = yardstick(work, work.validation).measure
+        unpruned = measure(module)[0]
+    reference = work.reference().eval() if work.reference else module
+    with sparse.held_at_zero(pruned, masks):
+        with repeatable(work.seed):
+            untuned = measure(pruned)[0]
+        label = f"{model.network}, fine-tuning"
+        tuned = train(pruned, options, work, label, Teaching(reference, options))
+    work.notes[f"prune.unpruned_validation_{work.metric}"] = unpruned
+    work.notes[f"prune.untuned_validation_{work.metric}"] = untuned
+    zeros = sum(mask.numel() - int(mask.sum()) for mask in masks.values())
+    work.notes["prune.parameters_kept"] = (_count(pruned) - zeros) / _count(module)
+    work.notes[f"prune.validation_{work.metric}"] = tuned
     return TorchModel(model.network, pruned)
 
 
-def _pruned(module: nn.Module, options: Options, work: Work) -> nn.Module:
-    """A copy of `module` without the least important channels of each layer.
-
-    torch-pruning ranks channels by the size of their weights, so it is shown a twin whose weights
-    are their importances, and what it removes there is then removed from the copy.
-    """
+def _narrowed(model: TorchModel, options: Options, work: Work) -> nn.Module:
+    """Without channels; a network that would not load again is refused here, not later."""
     import torch
-    import torch_pruning
 
     rows = work.calibration.take(slice(2)).inputs.values()
     example = tuple(torch.from_numpy(array.copy()) for array in rows)
-    twin, pruned = copy.deepcopy(module), copy.deepcopy(module)
-    importances = saliency(module, work.calibration, options.importance)
-    for weight, importance in zip(twin.parameters(), importances, strict=True):
-        weight.data.copy_(importance)
-    pruner = torch_pruning.pruner.BasePruner(
-        twin,
+    module = model.module
+    pruned = channels.without_least(
+        module,
+        _importances(module, options, work),
+        _allocate(module, options, work),
+        options.ratio,
+        options.round_to,
+        _kept(module, options, work),
         example,
-        pruning_ratio=options.ratio,
-        round_to=options.round_to,
-        importance=torch_pruning.importance.GroupMagnitudeImportance(
-            p=1, group_reduction="sum", normalizer=None, bias=True
-        ),
-        ignored_layers=_kept(twin, options, work),
     )
-    pruner.step()
-    graph = torch_pruning.DependencyGraph().build_dependency(pruned, example)
-    graph.load_pruning_history(pruner.pruning_history())
-    _check_outputs(module, pruned, example)
+    if _count(pruned) == _count(module):
+        raise BadInput(
+            f"prune: no channel of the network {model.network!r} can go at ratio "
+            f"{options.ratio:g}: raise ratio, lower round_to, or name fewer layers under keep"
+        )
+    fresh = work.source.build(model.network, work.seed).eval()
+    load_resized(fresh, pruned.state_dict())
+    with torch.no_grad():
+        try:
+            is_same = torch.equal(fresh(*example), pruned(*example))
+        except RuntimeError:  # it still counts on the widths it was built with
+            is_same = False
+    if not is_same:
+        raise BadInput(
+            f"prune: the network {model.network!r} does not work at other widths than it is built "
+            "with: let its forward take them from its layers, not from numbers kept beside them"
+        )
     return pruned
+
+
+def _masks(module: nn.Module, options: Options, work: Work) -> sparse.Masks:
+    is_free = options.kind == "unstructured"
+    ratios = _allocate(module, options, work) if is_free else None
+    importances, kept = _importances(module, options, work), _kept(module, options, work)
+    return sparse.choose_zeros(module, importances, ratios, options.ratio, kept)
+
+
+def _importances(module: nn.Module, options: Options, work: Work) -> list[Any]:
+    # Numbers of classes say nothing of answers that are judged by their direction.
+    rows = work.calibration
+    if work.metric == "cosine":
+        rows = Data(rows.inputs)
+    return saliency(module, rows, options.importance)
+
+
+def _allocate(module: nn.Module, options: Options, work: Work) -> dict[str, float]:
+    """Ratios by layer: rising evenly from the layer that matters most to the one that does least.
+
+    Their mean is `ratio`, and they stay within WIDEST of the way to 0 and to 1.
+    """
+    if options.allocation == "uniform":
+        return {}
+    from compilers.sensitivity import pruning
+
+    losses = pruning.losses(module, work)
+    spread = WIDEST * min(options.ratio, 1 - options.ratio)
+    order = sorted(losses, key=lambda name: (-losses[name], name))
+    steps = max(1, len(order) - 1)
+    return {
+        name: options.ratio + spread * (2 * place / steps - 1) for place, name in enumerate(order)
+    }
 
 
 def _layers(module: nn.Module) -> dict[str, nn.Module]:
@@ -114,18 +200,6 @@ def _kept(module: nn.Module, options: Options, work: Work) -> list[nn.Module]:
     layers = _layers(module)
     _check_keep(options, layers, work.source)
     return [layers[name] for name in options.keep or list(layers)[-1:]]
-
-
-def _check_outputs(module: nn.Module, pruned: nn.Module, example: tuple[Any, ...]) -> None:
-    import torch
-
-    with torch.no_grad():
-        wanted, given = module(*example).shape, pruned.eval()(*example).shape
-    if wanted != given:
-        raise BadInput(
-            f"prune: the outputs would shrink from {list(wanted)} to {list(given)}: "
-            "name the layer that computes them under keep"
-        )
 
 
 def _count(module: nn.Module) -> int:
