@@ -2,99 +2,50 @@
 
 from __future__ import annotations
 
-import shlex
+import errno
+import os
 import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import msgspec
-
-from compilers import example, forms
+from compilers import example, forms, pending, race
 from compilers.cache import Cache
-from compilers.digests import code_sha256, digest, versions
+from compilers.digests import versions
 from compilers.materials import Materials, gather
+from compilers.pending import Pending
 from compilers.plan import Plan, PlannedVariant
+from compilers.profiles import MEASURED_WITH, Profiler
 from compilers.progress import Progress
-from compilers.steps import Step, produce, read_artifact, to_artifact
-from model_repo import runtime
-from model_repo.errors import BadInput, Corrupt, FareboxError, NotFound
-from model_repo.records import Model, Profile, Variant, VariantKey
+from compilers.steps import Step, produce, read_artifact
+from model_repo.errors import FareboxError, Unsupported
+from model_repo.files import refused
+from model_repo.findings import note_skip
+from model_repo.records import Skip, Variant, VariantKey
 from model_repo.store import Store
-from model_repo.tensors import Array
-
-PROFILE = "profile.json"
-MEASURED_WITH = ("numpy", "onnxruntime", "scipy")
 
 
 def compile_plan(plan: Plan, store: Store, progress: Progress) -> dict[str, str]:
     """Shelve what is missing, the reference first; returns variant -> why it could not be made.
 
-    One variant's failure does not lose the others; that of the reference is raised.
+    One variant's failure does not lose the others; that of the reference is raised. A format that
+    cannot hold a variant, or is dearer than another at every batch size, is no failure: the shelf
+    keeps the reason.
     Raises BadInput for a source or data the recipe does not fit, or if the shelf holds other
-    weights under this version, and Unavailable if another command writes to the repository.
+    weights under this version, Unavailable if another command writes to the repository, and
+    FareboxError if the disk is full.
     """
-    if not _missing(plan, store):
+    found = pending.find(plan, store)
+    if not found.steps and not found.missing:
         return {}
     # Asked before anything runs, so that a missing library is not found out at the end.
     versions(["tqdm", *MEASURED_WITH])
     materials = gather(plan, progress.say)
-    _check_signature(store, materials.model)
+    pending.check_signature(store, materials.model)
     with store.writing():
         # Asked again, since another command may have written before this one held the lock.
-        missing = _missing(plan, store)
-        progress.skip(len(plan.variants) - len(missing))
-        return Build(plan, store, materials, progress).run(missing)
-
-
-def _missing(plan: Plan, store: Store) -> list[tuple[PlannedVariant, Step]]:
-    """What is not shelved whole, or was measured at other batch sizes.
-
-    Raises BadInput if the shelf holds something else under a variant's name.
-    """
-    found, recipe = [], plan.recipe
-    is_other_metric = (recipe.model, recipe.version) in store.versions() and (
-        store.model(recipe.model, recipe.version).metric != recipe.metric
-    )
-    for planned in plan.variants:
-        step = to_artifact(plan, planned)
-        try:
-            shelved = store.variant(planned.key)
-        except NotFound:
-            found.append((planned, step))
-            continue
-        if shelved.digest != step.digest or is_other_metric:
-            _refuse(planned.key, recipe.model, recipe.version, store)
-        is_measured = tuple(p.batch_size for p in shelved.profile.latency) == recipe.batch_sizes
-        if not is_measured or not _is_whole(shelved, store):
-            found.append((planned, step))
-    return found
-
-
-def _is_whole(shelved: Variant, store: Store) -> bool:
-    try:
-        store.artifact(shelved)
-    except Corrupt:
-        return False
-    return True
-
-
-def _check_signature(store: Store, model: Model) -> None:
-    try:
-        shelved = store.model(model.name, model.version)
-    except NotFound:
-        return
-    if shelved != model:
-        _refuse(f"{model.name}/{model.version}", model.name, model.version, store)
-
-
-def _refuse(what: VariantKey | str, model: str, version: str, store: Store) -> None:
-    raise BadInput(
-        f"{what} is on the shelf, made from another recipe, source, code or library version: raise "
-        f"'version' in the recipe, or run 'farebox remove {model}/{version} "
-        f"--repository {shlex.quote(str(store.root))}' first"
-    )
+        return Build(plan, store, materials, progress).run(pending.find(plan, store))
 
 
 @dataclass
@@ -105,34 +56,104 @@ class Build:
     store: Store
     materials: Materials
     progress: Progress
+    failures: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.cache = Cache(self.store.root)
         self.cache.sweep()
         self.materials = replace(self.materials, recall=self.cache.recall)
+        self.profiler = Profiler(self.plan, self.cache, self.materials, self.progress)
 
-    def run(self, missing: list[tuple[PlannedVariant, Step]]) -> dict[str, str]:
+    def run(self, found: Pending) -> dict[str, str]:
         """Make each; returns why those that failed did, unless it is the reference."""
-        failures: dict[str, str] = {}
-        for planned, step in missing:
-            name = planned.key.variant
-            self.progress.begin(name)
-            try:
-                variant = self._make(planned, step)
-            except Exception as error:  # a pass, a library or the network may raise anything
-                if planned.kind == "reference":
-                    raise
-                failures[name] = _reason(error)
-                self.progress.remark(f"{name} failed: {failures[name]}")
-                self.progress.end()
-                continue
-            self.progress.end(_line(variant))
-        return failures
+        self.progress.skip(len(self.plan.variants) - len(found.steps) - len(found.missing))
+        alike: dict[tuple[str, str], list[PlannedVariant]] = {}
+        for planned in self.plan.variants:
+            alike.setdefault((planned.name, planned.target.TARGET), []).append(planned)
+        for formats in alike.values():
+            self._make_all(formats, found.steps)
+        for key, skip in found.missing.items():
+            self._skip(key, skip)
+        return self.failures
 
-    def _make(self, planned: PlannedVariant, step: Step) -> Variant:
-        folder = produce(step, self.cache, self.materials)
+    def _make_all(
+        self, formats: Sequence[PlannedVariant], steps: Mapping[VariantKey, Step]
+    ) -> None:
+        """Shelve one model in those of its formats that no other beats at every batch size."""
+        made: dict[VariantKey, Path] = {}
+        for planned in formats:
+            if planned.key in steps:
+                with self._surviving(planned, steps[planned.key]):
+                    step = steps[planned.key]
+                    made[planned.key] = produce(step, self.cache, self.materials)
+        lost = self._race(formats, made)
+        for planned in formats:
+            if planned.key not in made:
+                continue
+            step = steps[planned.key]
+            if planned.key in lost:
+                self._skip(planned.key, Skip(lost[planned.key], pending.settled(step, self.plan)))
+                continue
+            with self._surviving(planned, step):
+                self.progress.end(_line(self._shelve(planned, step, made[planned.key])))
+
+    @contextmanager
+    def _surviving(self, planned: PlannedVariant, step: Step) -> Iterator[None]:
+        """Note why a variant could not be made, and go on, unless it is the reference."""
+        name = planned.key.variant
+        self.progress.begin(name)
+        try:
+            yield
+        except Exception as error:  # a pass, a library or the network may raise anything
+            if _is_full(error):
+                full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                raise refused(full, f"{self.store.root} cannot be written") from error
+            if planned.kind == "reference":
+                raise
+            if isinstance(error, Unsupported):
+                self._skip(planned.key, Skip(str(error), pending.settled(step, self.plan)))
+                return
+            self.failures[name] = _reason(error)
+            self._note(planned.key, Skip(self.failures[name]))
+            self.progress.remark(f"{name} failed: {self.failures[name]}")
+            self.progress.end()
+
+    def _skip(self, key: VariantKey, skip: Skip) -> None:
+        self._note(key, skip)
+        self.progress.begin(key.variant)
+        self.progress.end(f"{key} is not shelved: {skip.reason}")
+
+    def _note(self, key: VariantKey, skip: Skip | None) -> None:
+        note_skip(self.store, key.model, key.version, key.variant, skip)
+
+    def _race(
+        self, formats: Sequence[PlannedVariant], made: Mapping[VariantKey, Path]
+    ) -> dict[VariantKey, str]:
+        """Who is not worth shelving, and why; the reference and what is on the shelf stay there."""
+        entrants, kept = {}, set()
+        for planned in formats:
+            key = planned.key
+            if key in made:
+                artifact = read_artifact(made[key])
+                entrants[key.variant] = made[key] / artifact.path, artifact.format
+            elif key.variant not in self.failures and key in self.store.keys(
+                key.model, key.version
+            ):
+                shelved = self.store.variant(key)
+                entrants[key.variant] = self.store.artifact(shelved), shelved.artifact.format
+            if key not in made or planned.kind == "reference":
+                kept.add(key.variant)
+        if not made or len(entrants) < 2:
+            return {}
+        self.progress.say("racing its formats")
+        recipe, data = self.plan.recipe, self.materials.splits.held_out
+        times = race.run(entrants, self.materials.model, data, recipe.batch_sizes, recipe.seed)
+        lost = race.losers(times, kept)
+        return {key: lost[key.variant] for key in made if key.variant in lost}
+
+    def _shelve(self, planned: PlannedVariant, step: Step, folder: Path) -> Variant:
         artifact = read_artifact(folder)
-        profile = self._profile(step, folder / artifact.path, artifact.format)
+        profile = self.profiler.profile(step, folder, artifact)
         variant = Variant(
             planned.key,
             planned.kind,
@@ -146,63 +167,18 @@ class Build:
         model = self.materials.model
         self.store.commit_model(model, example.request(model, self.materials.splits.held_out))
         self.store.commit(variant, folder / artifact.path)
+        self._note(planned.key, None)
         return variant
 
-    def _profile(self, step: Step, path: Path, artifact_format: str) -> Profile:
-        """Measured once for each artifact, data, and way of measuring."""
-        name = digest(
-            step.digest,
-            "profile",
-            self.materials.model,
-            self.plan.recipe.batch_sizes,
-            code_sha256("compilers.measure"),
-            code_sha256("compilers.scoring"),
-            versions(MEASURED_WITH),
-        )
-        place = self.cache.find(name)
-        if place is None:
-            profile = self._measure(path, artifact_format)
-            with self.cache.writing(name) as folder:
-                (folder / PROFILE).write_bytes(msgspec.json.encode(profile))
-            return profile
-        return msgspec.json.decode((place / PROFILE).read_bytes(), type=Profile)
 
-    def _measure(self, path: Path, artifact_format: str) -> Profile:
-        from compilers import measure, scoring
-
-        held_out = self.materials.splits.held_out
-        judge = partial(
-            scoring.judge,
-            model=self.materials.model,
-            data=held_out,
-            reference=self._reference_answers(),
-        )
-        self.progress.say("measuring")
-        return measure.profile(
-            path,
-            artifact_format,
-            self.materials.model,
-            held_out,
-            score=judge,
-            batch_sizes=self.plan.recipe.batch_sizes,
-            seed=self.plan.recipe.seed,
-            progress=lambda text: self.progress.say(f"measuring {text}"),
-        )
-
-    def _reference_answers(self) -> Mapping[str, Array] | None:
-        """The reference's outputs on the held-out rows, if fidelity to them is what is scored."""
-        from compilers import calls
-
-        model = self.materials.model
-        if model.metric == "accuracy":
-            return None
-        folder = produce(to_artifact(self.plan, self.plan.variants[0]), self.cache, self.materials)
-        artifact = read_artifact(folder)
-        session = runtime.load(artifact.format).open_session(folder / artifact.path, model)
-        try:
-            return calls.compute(session, model, self.materials.splits.held_out)
-        finally:
-            session.close()
+def _is_full(error: BaseException | None) -> bool:
+    """Whether a full disk is behind it, whatever a library made of that."""
+    while error is not None:
+        is_out = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if is_out or "No space left" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _reason(error: Exception) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -71,12 +71,32 @@ class Pass(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Format:
+    """One kind of artifact that a target is given.
+
+    form: what it is made from. libraries: the packages whose versions shape it. suffix: what names
+    it on the shelf, as in cpu-int8-SUFFIX; "" for the one that goes without.
+    """
+
+    form: Form
+    libraries: tuple[str, ...]
+    suffix: str = ""
+
+
 class Target(Protocol):
-    """One class of hardware; TARGET is its name and FORM what it takes."""
+    """One class of hardware, by the name TARGET.
+
+    FORMATS holds what it can be given, each named like the runtime that opens it; where there are
+    several, what was measured says which of them is worth keeping.
+    """
 
     TARGET: str
-    FORM: Form
-    LIBRARIES: tuple[str, ...]
+    FORMATS: Mapping[str, Format]
 
-    def lower(self, model: Any, folder: Path) -> Artifact:
-        """Write the model into `folder` in the target's format: same model, same bytes."""
+    def lower(self, model: Any, artifact_format: str, folder: Path) -> Artifact:
+        """Write the model into `folder` in one of FORMATS: same model, same bytes.
+
+        Raises Unsupported, with the reason, for a model that this format cannot hold or that this
+        machine cannot run, and BadInput for a broken one.
+        """

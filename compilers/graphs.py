@@ -5,17 +5,31 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+PRECISION = "farebox.precision"
+"""Metadata that says in which precision a graph may be computed, lower than it is written in."""
+
 
 def strip(proto: Any) -> Any:
-    """`proto` without producer, doc strings and metadata: exporters leave source paths in them."""
+    """`proto` without producer, doc strings and metadata: exporters leave source paths in them.
+
+    PRECISION stays.
+    """
     proto.producer_name = proto.producer_version = proto.doc_string = ""
+    kept = precision(proto)
     del proto.metadata_props[:]
+    if kept:
+        proto.metadata_props.add(key=PRECISION, value=kept)
     _strip_graph(proto.graph)
     for function in proto.functions:
         _strip_item(function)
         for node in function.node:
             _strip_node(node)
     return proto
+
+
+def precision(proto: Any) -> str:
+    """The precision that `proto` may be computed in: "" for that of its tensors, else "bf16"."""
+    return next((prop.value for prop in proto.metadata_props if prop.key == PRECISION), "")
 
 
 def _strip_graph(graph: Any) -> None:

@@ -81,7 +81,7 @@ def make(
         raise BadInput(f"the quantizer cannot take this graph: {reason}") from error
     if _quantizing(made.graph) == counts:
         raise BadInput("the quantizer found nothing in it that it knows how to quantize")
-    return cpu.lower(made, folder)
+    return cpu.lower(made, "onnx_graph", folder)
 
 
 def _raised(proto: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from compilers import graphs
 from compilers.forms import TorchModel
 from compilers.materials import Materials
 from model_repo import runtime
@@ -16,9 +17,11 @@ from model_repo.tensors import Array
 
 Runner = Callable[[Mapping[str, Array]], Array]
 TOLERANCE = 1e-3
+BF16_TOLERANCE = 0.05
 QUANTIZED_TOLERANCE = 0.1
-"""Largest difference, as a share of the largest output. Kernels of whole numbers round where the
-graph's own definition computes in floating point, so a step of the scale may be lost in each."""
+"""Largest difference, as a share of the largest output. bf16 keeps 8 bits of a number, so each
+operator loses up to 2^-9 of it. Kernels of whole numbers round where the graph's own definition
+computes in floating point, so a step of the scale may be lost in each."""
 
 
 def check_artifact(model: Any, path: Path, artifact_format: str, materials: Materials) -> None:
@@ -30,8 +33,7 @@ def check_artifact(model: Any, path: Path, artifact_format: str, materials: Mate
         return session.run(inputs)[0][signature.scored_output]
 
     try:
-        is_exact = isinstance(model, TorchModel) or not _is_quantized(model)
-        check(runner(model), given, materials, TOLERANCE if is_exact else QUANTIZED_TOLERANCE)
+        check(runner(model), given, materials, _tolerance(model))
     finally:
         session.close()
 
@@ -39,7 +41,7 @@ def check_artifact(model: Any, path: Path, artifact_format: str, materials: Mate
 def check(
     wanted: Runner, given: Runner, materials: Materials, tolerance: float = TOLERANCE
 ) -> None:
-    """Raise BadInput unless both answer alike at batches of 1, 3 and the largest."""
+    """Raise BadInput unless both answer alike at batches of 1, 3 and the largest, in numbers."""
     data = materials.splits.calibration
     (spec,) = materials.model.outputs
     for size in sorted({1, 3, materials.largest_batch}):
@@ -50,8 +52,18 @@ def check(
                 f"at batch {size} the model answers {list(answer.shape)}, but the signature says "
                 f"{list(spec.shape)}: every network of a recipe must answer alike"
             )
+        if not np.isfinite(right).all():
+            raise BadInput(
+                f"at batch {size} the model answers NaN or infinity: look for such in its weights "
+                "and in the data, and train it at a lower learning rate if it diverged"
+            )
+        if not np.isfinite(answer).all():
+            raise BadInput(
+                f"at batch {size} the rewritten model answers NaN or infinity, and the model it "
+                "was made from does not: it cannot be trusted"
+            )
         gap = float(np.abs(answer - right).max() / max(1.0, float(np.abs(right).max())))
-        if not gap <= tolerance:
+        if gap > tolerance:
             raise BadInput(
                 f"at batch {size} the rewritten model's answers differ by {gap:.2g} of the largest "
                 f"output, and {tolerance:g} is allowed: it cannot be trusted"
@@ -84,6 +96,14 @@ def runner(model: Any) -> Runner:
         return array
 
     return run_onnx
+
+
+def _tolerance(model: Any) -> float:
+    if isinstance(model, TorchModel):
+        return TOLERANCE
+    if _is_quantized(model):
+        return QUANTIZED_TOLERANCE
+    return BF16_TOLERANCE if graphs.precision(model) else TOLERANCE
 
 
 def _is_quantized(model: Any) -> bool:

@@ -64,7 +64,9 @@ def to_artifact(plan: Plan, variant: PlannedVariant) -> Step:
     step = _source_step(plan)
     for chosen in variant.passes:
         step = _pass_step(_in_form(step, chosen.module.FORM), chosen, plan.recipe)
-    return _target_step(_in_form(step, variant.target.FORM), variant.target)
+    return _target_step(
+        _in_form(step, variant.format.form), variant.target, variant.artifact_format
+    )
 
 
 def _source_step(plan: Plan) -> Step:
@@ -127,22 +129,26 @@ def _run_export(parent: Path, folder: Path, materials: Materials) -> None:
     forms.save(graph, work.notes, folder)
 
 
-def _target_step(parent: Step, target: Target) -> Step:
+def _target_step(parent: Step, target: Target, artifact_format: str) -> Step:
+    made = target.FORMATS[artifact_format]
     name = digest(
         parent.digest,
         "target",
         target.TARGET,
+        artifact_format,
         code_sha256(f"compilers.targets.{target.TARGET}"),
-        versions(target.LIBRARIES),
+        versions(made.libraries),
     )
-    return Step(name, target.FORM, parent, partial(_run_target, target))
+    return Step(name, made.form, parent, partial(_run_target, target, artifact_format))
 
 
-def _run_target(target: Target, parent: Path, folder: Path, materials: Materials) -> None:
-    materials.say(f"lowering for {target.TARGET}")
+def _run_target(
+    target: Target, artifact_format: str, parent: Path, folder: Path, materials: Materials
+) -> None:
+    materials.say(f"lowering to {artifact_format}")
     notes = forms.facts(parent).notes
     model = forms.load(parent, materials.source, materials.seed)
-    artifact = target.lower(model, folder)
+    artifact = target.lower(model, artifact_format, folder)
     parity.check_artifact(model, folder / artifact.path, artifact.format, materials)
     (folder / forms.FACTS).write_bytes(msgspec.json.encode(forms.Facts(notes)))
     (folder / ARTIFACT).write_bytes(msgspec.json.encode(artifact))

@@ -55,3 +55,24 @@ def linear(path: Path, columns: int = 4, classes: int = 3, rows: Any = "n", seed
         [("y", FLOAT, [rows, classes])],
         {"w": rng.standard_normal((columns, classes)).astype(np.float32)},
     )
+
+
+def endless(path: Path) -> Path:
+    """x [n, 4] -> y [n, 4], by a loop that never ends."""
+    body = helper.make_graph(
+        [node("Identity", "go_in", "go_out"), node("Identity", "v", "w")],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_in", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("v", FLOAT, ["n", 4]),
+        ],
+        [
+            helper.make_tensor_value_info("go_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("w", FLOAT, ["n", 4]),
+        ],
+    )
+    made = helper.make_node("Loop", ["", "go", "x"], ["y"], body=body)
+    return write(
+        path, [made], [("x", FLOAT, ["n", 4])], [("y", FLOAT, ["n", 4])], {"go": np.array(True)}
+    )

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
-from onnx_files import FLOAT, linear, node, write
+from onnx import TensorProto
+from onnx_files import endless, linear, node, write
 
 from model_repo import plugins, runtime
 from model_repo.errors import BadInput, Corrupt, Expired, NotFound
@@ -95,26 +95,6 @@ def test_onnx_gives_its_reason_for_inputs_it_refuses(
     with pytest.raises(BadInput, match=reason):
         session.run(inputs)
     assert capfd.readouterr().err == ""  # a caller's mistake does not fill the log
-
-
-def endless(path: Path) -> Path:
-    body = helper.make_graph(
-        [node("Identity", "go_in", "go_out"), node("Identity", "v", "w")],
-        "body",
-        [
-            helper.make_tensor_value_info("i", TensorProto.INT64, []),
-            helper.make_tensor_value_info("go_in", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("v", FLOAT, ["n", 4]),
-        ],
-        [
-            helper.make_tensor_value_info("go_out", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("w", FLOAT, ["n", 4]),
-        ],
-    )
-    made = helper.make_node("Loop", ["", "go", "x"], ["y"], body=body)
-    return write(
-        path, [made], [("x", FLOAT, ["n", 4])], [("y", FLOAT, ["n", 4])], {"go": np.array(True)}
-    )
 
 
 def test_an_endless_run_ends_at_its_limit_and_harms_no_other(tmp_path: Path) -> None:

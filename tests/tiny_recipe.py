@@ -46,6 +46,7 @@ source:
   libraries: [scikit-learn]
 splits: {validation: 50, calibration: 40, held_out: 100}
 batch_sizes: [1, 4]
+formats: [onnx_graph]
 variants:
   fp32: []
   int8: [quantize]

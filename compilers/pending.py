@@ -1,0 +1,100 @@
+"""What of a plan is still to be made: neither on the shelf nor known to be of no use there."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field
+
+from compilers import race
+from compilers.digests import digest
+from compilers.plan import Plan, PlannedVariant
+from compilers.steps import Step, to_artifact
+from model_repo import runtime
+from model_repo.errors import BadInput, Corrupt, MissingExtra, NotFound
+from model_repo.findings import read_skips
+from model_repo.records import Model, Skip, Variant, VariantKey
+from model_repo.store import Store
+
+
+@dataclass
+class Pending:
+    """The variants to make, each with its last step, and what it takes an extra for.
+
+    missing: of those only what the shelf does not say yet. To find out costs nothing, so none of
+    them is ever settled.
+    """
+
+    steps: dict[VariantKey, Step] = field(default_factory=dict)
+    missing: dict[VariantKey, Skip] = field(default_factory=dict)
+
+
+def find(plan: Plan, store: Store) -> Pending:
+    """What is not shelved whole, was measured at other batch sizes, or is not settled.
+
+    Raises BadInput if the shelf holds something else under a variant's name, and MissingExtra if
+    the reference takes an extra that is not there.
+    """
+    found, recipe = Pending(), plan.recipe
+    skips = read_skips(store, recipe.model, recipe.version)
+    shelved = store.keys(recipe.model, recipe.version)
+    for planned in plan.variants:
+        skip = skips.get(planned.key.variant)
+        try:
+            step = to_artifact(plan, planned)
+            runtime.load(planned.artifact_format).check()
+        except MissingExtra as error:
+            if planned.kind == "reference":
+                raise
+            if planned.key not in shelved and skip != Skip(str(error)):
+                found.missing[planned.key] = Skip(str(error))
+            continue
+        is_settled = skip is not None and skip.digest == settled(step, plan)
+        if not is_settled and not _is_shelved(planned, step, plan, store):
+            found.steps[planned.key] = step
+    return found
+
+
+def settled(step: Step, plan: Plan) -> str:
+    """What a variant's being of no use depends on, beside how it is made: on what it is tried."""
+    return digest(step.digest, "settled", plan.recipe.batch_sizes, race.machine())
+
+
+def _is_shelved(planned: PlannedVariant, step: Step, plan: Plan, store: Store) -> bool:
+    """Whether it is there, whole, and measured at the recipe's batch sizes; raises BadInput."""
+    recipe = plan.recipe
+    try:
+        shelved = store.variant(planned.key)
+    except NotFound:
+        return False
+    is_other_metric = store.model(recipe.model, recipe.version).metric != recipe.metric
+    if shelved.digest != step.digest or is_other_metric:
+        refuse(planned.key, recipe.model, recipe.version, store)
+    sizes = tuple(point.batch_size for point in shelved.profile.latency)
+    return sizes == recipe.batch_sizes and _is_whole(shelved, store)
+
+
+def _is_whole(shelved: Variant, store: Store) -> bool:
+    try:
+        store.artifact(shelved)
+    except Corrupt:
+        return False
+    return True
+
+
+def check_signature(store: Store, model: Model) -> None:
+    """Raise BadInput if the shelf holds this version with another signature."""
+    try:
+        shelved = store.model(model.name, model.version)
+    except NotFound:
+        return
+    if shelved != model:
+        refuse(f"{model.name}/{model.version}", model.name, model.version, store)
+
+
+def refuse(what: VariantKey | str, model: str, version: str, store: Store) -> None:
+    """Raise BadInput, as what is on the shelf is never replaced by something else."""
+    raise BadInput(
+        f"{what} is on the shelf, made from another recipe, source, code or library version: raise "
+        f"'version' in the recipe, or run 'farebox remove {model}/{version} "
+        f"--repository {shlex.quote(str(store.root))}' first"
+    )

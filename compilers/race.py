@@ -1,0 +1,116 @@
+"""Runs one model in several formats against each other, to find which are worth keeping."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from compilers import calls
+from compilers.datasets import Data
+from compilers.stats import percentiles
+from model_repo import runtime
+from model_repo.records import Model
+from model_repo.runtime import Session
+
+WARM_UPS = 2
+BUDGET_S = 0.3
+FEWEST_ROUNDS, MOST_ROUNDS = 5, 200
+MARGIN = 1.1
+"""Closer than this, times what the other costs, only a full profile says which is cheaper."""
+
+Entrants = Mapping[str, tuple[Path, str]]
+"""Name -> (artifact, its format)."""
+Times = dict[str, dict[int, float]]
+"""Name -> batch size -> median device-seconds of a batch."""
+
+
+def run(
+    entrants: Entrants,
+    model: Model,
+    data: Data,
+    batch_sizes: Sequence[int],
+    seed: int,
+    limit_s: float | None = None,
+) -> Times:
+    """Time batches of the first, the middle and the last size, in turns, each on the same rows.
+
+    A model that does not batch is timed at size 1. limit_s bounds each run.
+    Raises Corrupt for an unreadable artifact, BadInput for inputs it refuses, Expired past limit_s.
+    """
+    rising = sorted(set(batch_sizes)) if model.batches else [1]
+    sizes = sorted({rising[0], rising[len(rising) // 2], rising[-1]})
+    sessions: dict[str, Session] = {}
+    try:
+        for name, (path, artifact_format) in entrants.items():
+            sessions[name] = runtime.load(artifact_format).open_session(path, model)
+        laps = {size: _laps(sessions, model, data, size, seed, limit_s) for size in sizes}
+    finally:
+        for session in sessions.values():
+            session.close()
+    return {
+        name: {size: percentiles(laps[size][name], 50)[0] / 1e9 for size in sizes}
+        for name in sessions
+    }
+
+
+def _laps(
+    sessions: Mapping[str, Session],
+    model: Model,
+    data: Data,
+    size: int,
+    seed: int,
+    limit_s: float | None,
+) -> dict[str, list[int]]:
+    """Device-nanoseconds of each run, in rounds, so that a slow spell meets all alike."""
+    rng = np.random.default_rng([seed, size])
+    rows = calls.rows_per_call(model, data) or size
+    seen: dict[str, list[int]] = {name: [] for name in sessions}
+    start = time.monotonic()
+    for turn in range(WARM_UPS + MOST_ROUNDS):
+        if turn == WARM_UPS:
+            start = time.monotonic()
+        elif turn >= WARM_UPS + FEWEST_ROUNDS and time.monotonic() - start > BUDGET_S:
+            break
+        inputs = calls.feed(model, data, rng.integers(len(data), size=rows))
+        for name, session in sessions.items():
+            device_ns = session.run(inputs, limit_s)[1]
+            if turn >= WARM_UPS:
+                seen[name].append(device_ns)
+    return seen
+
+
+def losers(times: Times, kept: Collection[str] = ()) -> dict[str, str]:
+    """Who costs over MARGIN times what another does at every size, and how much; never who is kept.
+
+    The cheapest of those that beat one is named.
+    """
+    found = {}
+    for name in times.keys() - set(kept):
+        ratios = {other: _ratios(times[name], times[other]) for other in times if other != name}
+        beating = {other: by for other, by in ratios.items() if min(by.values()) > MARGIN}
+        if beating:
+            other = max(beating, key=lambda each: max(beating[each].values()))
+            by = ", ".join(f"{ratio:.1f}x at {size}" for size, ratio in beating[other].items())
+            found[name] = f"dearer than {other} at every batch size tried: {by}"
+    return found
+
+
+def _ratios(mine: Mapping[int, float], others: Mapping[int, float]) -> dict[int, float]:
+    return {size: mine[size] / max(others[size], 1e-9) for size in mine}
+
+
+@cache
+def machine() -> str:
+    """What a race depends on besides the artifacts: the processor and what it is able to do."""
+    name, found = platform.processor() or platform.machine(), []
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        found = [line for line in lines if line.startswith(("model name", "flags", "Features"))][:2]
+    except OSError:  # no /proc on this system: the name stands
+        pass
+    return " ".join([name, *found])
