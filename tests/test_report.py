@@ -10,8 +10,9 @@ import pytest
 from shelf import profile, shelve
 
 from model_repo.cli import main
+from model_repo.findings import note_skip
 from model_repo.prices import Price, PriceBook
-from model_repo.records import Variant
+from model_repo.records import Skip, Variant
 from model_repo.report import Row, finding, rows, times_cheaper
 from model_repo.store import Store
 
@@ -156,3 +157,31 @@ def test_a_target_without_a_price_says_how_to_add_one(
     shelve(Store(tmp_path), "dsp-int4", target="dsp")
     assert main(["report", "--repository", str(tmp_path)]) == 2
     assert "add 'dsp: INSTANCE' under 'targets'" in capsys.readouterr().err
+
+
+def test_what_is_not_on_the_shelf_is_listed_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, command = Store(tmp_path), ["report", "--repository", str(tmp_path)]
+    shelve(store, "cpu-fp32", kind="reference")
+    main(command)
+    assert "not on the shelf" not in capsys.readouterr().out
+    note_skip(store, "digits", "1", "cpu-int4", Skip("dearer than cpu-int8: 1.8x at 1", "abc"))
+    note_skip(store, "digits", "1", "cpu-bf16", Skip("no instructions"))
+    assert main(command) == 0
+    assert (
+        "\nnot on the shelf:\n  cpu-bf16: no instructions\n  cpu-int4: dearer than cpu-int8: "
+        "1.8x at 1\n"
+    ) in capsys.readouterr().out
+    assert main([*command, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 1, "scripts are given rows and no more"
+
+
+def test_a_list_of_what_is_missing_that_is_broken_loses_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shelve(Store(tmp_path), "cpu-fp32", kind="reference")
+    (tmp_path / "digits" / "1" / "skipped.json").write_text("{")
+    assert main(["report", "--repository", str(tmp_path)]) == 0
+    told = capsys.readouterr()
+    assert "skipped.json cannot be read" in told.err and "cpu-fp32" in told.out

@@ -14,7 +14,8 @@ import msgspec
 from msgspec import structs
 
 from model_repo import cascades, options
-from model_repo.errors import NotFound
+from model_repo.errors import Corrupt, NotFound
+from model_repo.findings import read_skips
 from model_repo.pareto import NOISE_RATIO, NOISE_S
 from model_repo.prices import PriceBook
 from model_repo.report import Row, finding, rows, times_cheaper
@@ -50,13 +51,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     book, day = options.read_prices(args.prices), options.today()
     problems: list[str] = []
-    tables = _tables(Store(args.repository), args.model, book, day, problems)
+    store = Store(args.repository)
+    tables = _tables(store, args.model, book, day, problems)
+    absent = [] if args.json else [_absent(store, table[0], problems) for table in tables]
     options.warn(problems)
     if args.json:
         flat = [_promised(row) for table in tables for row in table]
         print(msgspec.json.format(msgspec.json.encode(flat), indent=2).decode())
     elif tables:
-        print("\n\n".join(_text(table, book, day) for table in tables))
+        parts = zip(tables, absent, strict=True)
+        print("\n\n".join(_text(table, book, day) + lines for table, lines in parts))
         print(LEGEND)
     else:
         print(options.empty(args.repository, problems))
@@ -91,6 +95,17 @@ def _tables(
         if model in (None, each.name)
     )
     return [table for table in found if table]
+
+
+def _absent(store: Store, row: Row, problems: list[str]) -> str:
+    """Why other variants of the row's model version are not there, a line each."""
+    try:
+        skips = read_skips(store, row.model, row.version)
+    except Corrupt as error:
+        problems.append(str(error))
+        return ""
+    lines = [f"  {name}: {skip.reason}" for name, skip in skips.items()]
+    return "".join(f"\n{line}" for line in ["not on the shelf:", *lines]) if lines else ""
 
 
 def _text(table: Sequence[Row], book: PriceBook, day: date) -> str:
