@@ -48,9 +48,9 @@ def expected_latency(first: Points, second: Points, escalation: float) -> tuple[
 
 def _point(point: LatencyPoint, second: Points, escalation: float) -> LatencyPoint:
     shares = _binomial(point.batch_size, escalation)
-    device = [_at(second, lambda p: p.device_s, k) for k in range(len(shares))]
+    device = [at(second, lambda p: p.device_s, k) for k in range(len(shares))]
     p50, p95, p99 = (
-        _at(second, seconds, _quantile(shares, percentile)) for seconds, percentile in _PERCENTILES
+        at(second, seconds, _quantile(shares, percentile)) for seconds, percentile in _PERCENTILES
     )
     return LatencyPoint(
         point.batch_size,
@@ -69,8 +69,8 @@ _PERCENTILES: tuple[tuple[Callable[[LatencyPoint], float], float], ...] = (
 )
 
 
-def _at(points: Points, seconds: Callable[[LatencyPoint], float], items: int) -> float:
-    """Seconds for `items` rows."""
+def at(points: Points, seconds: Callable[[LatencyPoint], float], items: int) -> float:
+    """Seconds for `items` rows: linear between measured sizes, in several runs past the largest."""
     sizes, measured = [p.batch_size for p in points], [seconds(p) for p in points]
     whole, rest = divmod(items, sizes[-1])
     return whole * measured[-1] + (float(np.interp(rest, sizes, measured)) if rest else 0.0)
