@@ -11,7 +11,7 @@ from onnx import TensorProto
 from onnx_files import FLOAT, linear, node, write
 from onnxruntime.datasets import get_example
 
-from compilers import given, importing, int8, measure, settle
+from compilers import given, importing, int8, settle
 from compilers.commands import __path__ as commands_path
 from compilers.datasets import Data
 from compilers.signature import Port
@@ -21,11 +21,6 @@ from model_repo.errors import BadInput
 from model_repo.records import Variant, VariantKey
 from model_repo.store import Store, sha256_of
 from model_repo.tensors import Array
-
-
-@pytest.fixture(autouse=True)
-def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure, "BUDGET_S", 0.01)
 
 
 def run(*words: object) -> int:
