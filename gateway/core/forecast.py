@@ -60,23 +60,24 @@ def cascaded(
     for index, each in enumerate(cascades):
         first, second = each.first, each.second
         ahead, behind = (0, 0) if is_idle else (first.queued_items, second.queued_items)
-        latency, cost = _joined(first, items, ahead)
-        latency += _joined(second, items, behind)[0]
         expected = items * each.cascade.escalation
-        if expected:
-            rows = math.ceil(expected)
-            cost += _joined(second, rows, behind)[1] * expected / rows
+        batch, again, rows = ahead + items, behind + items, math.ceil(expected)
+        if batch <= first.largest and again <= second.largest:
+            latency = first.service_s[batch] + second.service_s[again]
+            cost = items * first.usd_per_item[batch] + expected * second.usd_per_item[behind + rows]
+        else:
+            latency = first.offer.curve.service(batch) + second.offer.curve.service(again)
+            cost = _share_usd(first, items, ahead)
+            cost += _share_usd(second, rows, behind) * expected / max(rows, 1)
+            batch = min(batch, max(first.largest, items))
         if waits is not None:
             latency += waits[2 * index] + waits[2 * index + 1]
-        batch = min(ahead + items, max(first.largest, items))
         found.append(Candidate(each.key, each.accuracy_low, latency, cost, ahead, True, batch))
     return found
 
 
-def _joined(lane: Lane, items: int, queued: int) -> tuple[float, float]:
-    """Seconds of the batch that `items` rows join behind `queued`, and the cost of their share."""
-    batch = queued + items
-    if batch <= lane.largest:
-        return lane.service_s[batch], items * lane.usd_per_item[batch]
-    curve = lane.offer.curve
-    return curve.service(batch), curve.device(items) * lane.offer.usd_per_device_s
+def _share_usd(lane: Lane, items: int, queued: int) -> float:
+    """What `items` rows cost in the batch they join behind `queued`."""
+    if queued + items <= lane.largest:
+        return items * lane.usd_per_item[queued + items]
+    return lane.offer.curve.device(items) * lane.offer.usd_per_device_s
