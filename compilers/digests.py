@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -15,7 +16,8 @@ import msgspec
 
 from model_repo.errors import BadInput, MissingExtra
 
-PACKAGE = "compilers"
+PACKAGE, DISTRIBUTION = "compilers", "farebox"
+NAME, EXTRA = re.compile(r"[^\w.-]"), re.compile(r"""extra\s*==\s*["']([^"']+)""")
 _ROOT = Path(__file__).parent
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -72,6 +74,14 @@ def _path(module: str) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
+def imports_of(source: bytes) -> tuple[str, ...]:
+    """What of this package a module imports; nothing if it is no Python, which running it tells."""
+    try:
+        return _parsed(source)[1]
+    except (SyntaxError, ValueError):
+        return ()
+
+
 def _imports(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -94,11 +104,28 @@ def versions_of_source(libraries: Sequence[str]) -> dict[str, str]:
         try:
             metadata.version(library)
         except (metadata.PackageNotFoundError, ValueError) as error:
+            extra = _extra_with(library)
+            if extra:
+                raise MissingExtra("compiling this recipe", library, extra) from error
             raise BadInput(
                 f"source, libraries names {library!r}, which is not installed: run "
                 f"'pip install {library}', or correct the name to that of a package"
             ) from error
     return versions(libraries)
+
+
+def _extra_with(library: str) -> str | None:
+    """The extra of ours that brings a library."""
+    try:
+        needed = metadata.requires(DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        return None
+    for line in needed:
+        requirement, _, marker = line.partition(";")
+        extra = EXTRA.search(marker)
+        if extra and NAME.split(requirement.strip(), maxsplit=1)[0].lower() == library.lower():
+            return extra[1]
+    return None
 
 
 @cache

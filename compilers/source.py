@@ -13,11 +13,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from compilers.datasets import Data
+from compilers.digests import code_sha256, imports_of
 from model_repo.errors import BadInput, FareboxError, MissingExtra
 
 if TYPE_CHECKING:
     import torch
 
+RECIPES = "compilers.recipes."
 INSTALLED = ("torch", "sklearn", "onnx", "safetensors", "torch_pruning", "scipy")
 
 
@@ -75,9 +77,17 @@ class Source:
 
 
 def sha256_of_source(path: Path) -> str:
-    """The SHA-256 of a source module, which is not run; raises BadInput if it is missing."""
+    """The SHA-256 of a source module, which is not run; raises BadInput if it is missing.
+
+    What it imports of recipes that ship counts as its own.
+    """
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        text = path.read_bytes()
+        whole = hashlib.sha256(text)
+        for name in sorted(set(imports_of(text))):
+            if name.startswith(RECIPES):
+                whole.update(code_sha256(name).encode())
+        return whole.hexdigest()
     except OSError as error:
         raise BadInput(
             f"the source module {path} cannot be read ({error.strerror}): "

@@ -19,6 +19,7 @@ from compilers.materials import Materials
 from compilers.plan import ChosenPass, Plan, PlannedVariant
 from compilers.recipe import Recipe
 from compilers.training import train
+from compilers.yardstick import check_weights
 from model_repo.records import Artifact
 
 TRAINED_WITH = ("numpy", "safetensors", "torch")
@@ -87,6 +88,7 @@ def _run_source(plan: Plan, parent: Path, folder: Path, materials: Materials) ->
     spec = plan.recipe.source
     work = materials.work({})
     module = materials.source.build(spec.model, materials.seed)
+    check_weights(module, spec.model)
     if spec.training.epochs:
         accuracy = train(module, spec.training, work, spec.model)
         work.notes["source.validation_accuracy"] = accuracy

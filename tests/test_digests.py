@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compilers import digests
-from compilers.digests import code_sha256, digest, versions
+from compilers.digests import code_sha256, digest, versions, versions_of_source
 from compilers.plan import PASSES, TARGETS
 from model_repo import plugins
-from model_repo.errors import MissingExtra
+from model_repo.errors import BadInput, MissingExtra
 
 HEAVY = {"torch", "torch_pruning", "onnx", "onnxruntime", "numpy", "jax", "nncf"}
 DISTRIBUTIONS = {"torch_pruning": "torch-pruning"}
@@ -106,3 +106,14 @@ def test_each_plugin_lists_the_libraries_it_imports(package: str) -> None:
         tops = {word.partition(".")[0] for word in imported} & HEAVY
         heavy = {DISTRIBUTIONS.get(top, top) for top in tops}
         assert heavy <= set(module.LIBRARIES), f"{name} imports {heavy}"
+
+
+def test_a_missing_library_of_a_source_is_named_with_the_extra_that_brings_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    needed = ["numpy>=2.0", 'Nowhere-Lib>=1 ; extra == "some"', "other-lib; extra == 'else'"]
+    monkeypatch.setattr(digests.metadata, "requires", lambda _: needed)
+    with pytest.raises(MissingExtra, match=r"'nowhere-lib'.*pip install 'farebox\[some\]'"):
+        versions_of_source(["nowhere-lib"])
+    with pytest.raises(BadInput, match="run 'pip install nowhere'"):
+        versions_of_source(["nowhere"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,15 @@ def test_refuses_a_network_that_is_none(tmp_path: Path) -> None:
 def test_a_missing_module_is_refused_unrun(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="cannot be read"):
         sha256_of_source(tmp_path / "none.py")
+
+
+def test_a_recipe_that_ships_and_is_imported_counts_as_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, "from compilers.recipes.digits.source import teacher\n")
+    assert sha256_of_source(path) != hashlib.sha256(path.read_bytes()).hexdigest()
+    before = sha256_of_source(path)
+    monkeypatch.setattr("compilers.source.code_sha256", lambda name: f"changed {name}")
+    assert sha256_of_source(path) != before
+    broken = written(tmp_path, "no python at all")
+    assert sha256_of_source(broken) == hashlib.sha256(broken.read_bytes()).hexdigest()
