@@ -1,7 +1,8 @@
-"""One real request as JSON, shelved beside the signature for whoever tries the model first."""
+"""One real request as JSON, shelved beside the signature: for people to try, and to time with."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -9,8 +10,9 @@ import numpy as np
 
 from compilers import calls
 from compilers.datasets import Data
+from model_repo.errors import BadInput, Corrupt
 from model_repo.records import Model
-from model_repo.tensors import Array, datatype_of
+from model_repo.tensors import Array, check, datatype_of, dtype_of
 
 NOT_IN_JSON = ("FP16", "BF16")
 
@@ -31,3 +33,26 @@ def _tensor(name: str, array: Array) -> dict[str, Any]:
     ]
     shape = list(array.shape)
     return {"name": name, "datatype": datatype_of(array), "shape": shape, "data": values}
+
+
+def read(path: Path, model: Model) -> Data:
+    """The request at `path` as data: its rows, or one whole call if the model does not batch.
+
+    Raises Corrupt if it is no request that the model takes.
+    """
+    try:
+        tensors = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])["inputs"]
+        given = {tensor["name"]: _array(tensor) for tensor in tensors}
+        for spec in model.inputs:
+            check(spec, datatype_of(given[spec.name]), given[spec.name].shape)
+    except (OSError, msgspec.MsgspecError, BadInput, KeyError, TypeError, ValueError) as error:
+        raise Corrupt(f"{path} is no request that {model.name} takes: {error!r}") from error
+    if not model.batches:
+        given = {name: array[np.newaxis] for name, array in given.items()}
+    return Data(given)
+
+
+def _array(tensor: dict[str, Any]) -> Array:
+    return np.array(tensor["data"], dtype_of(tensor["datatype"], tensor["name"])).reshape(
+        tensor["shape"]
+    )

@@ -1,0 +1,20 @@
+"""Puts a new profile beside an artifact that stays as it is."""
+
+from __future__ import annotations
+
+from msgspec import structs
+
+from model_repo import durable
+from model_repo.names import MANIFEST
+from model_repo.records import Profile, Variant, VariantKey
+from model_repo.store import Store
+
+
+def renew(store: Store, key: VariantKey, profile: Profile) -> Variant:
+    """Replace the profile in a manifest at one stroke; the artifact is not touched.
+
+    The caller holds the repository for writing. Raises NotFound if the variant is gone.
+    """
+    variant = structs.replace(store.variant(key), profile=profile)
+    durable.write(store.folder(key) / MANIFEST, variant)
+    return variant
