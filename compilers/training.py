@@ -100,7 +100,8 @@ def _stepper(task: Objective, schedule: Schedule, rows: int) -> Callable[[View],
     import torch
 
     rate, fitted = schedule.learning_rate, task.parameters()
-    optimizer = torch.optim.AdamW(fitted, lr=rate, weight_decay=schedule.weight_decay)
+    # Fused: the same step, several times faster on networks with large embeddings.
+    optimizer = torch.optim.AdamW(fitted, lr=rate, weight_decay=schedule.weight_decay, fused=True)
     steps = max(1, rows // schedule.batch_size) * schedule.epochs
     curve = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, rate, total_steps=steps, pct_start=WARM_UP
