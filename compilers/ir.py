@@ -25,8 +25,7 @@ def write(proto: Any, path: Path) -> None:
 
     Raises Unsupported for operators that OpenVINO has not, and for bf16 on a CPU without it.
     """
-    import openvino
-
+    openvino = openvino_ir.load_openvino()
     precision = graphs.precision(proto)
     if precision and not openvino_ir.has_bf16():
         raise Unsupported("this CPU has no instructions for bf16 (avx512_bf16 or amx_bf16)")

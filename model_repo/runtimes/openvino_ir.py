@@ -19,6 +19,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from model_repo import telemetry
 from model_repo.errors import BadInput, Corrupt, Expired, MissingExtra, Unavailable
 from model_repo.lending import Lending
 from model_repo.records import Model, TensorSpec
@@ -135,7 +136,7 @@ def _converter(spec: TensorSpec) -> Callable[[Array], Any]:
 
     It cannot where the array is not in one piece or may not be written to.
     """
-    openvino = _openvino()
+    openvino = load_openvino()
     tensor_of = openvino.Tensor
 
     def share(array: Array) -> Any:
@@ -225,11 +226,13 @@ def has_bf16() -> bool:
 
 @cache
 def _core() -> Any:
-    return _openvino().Core()
+    return load_openvino().Core()
 
 
 @cache
-def _openvino() -> Any:
+def load_openvino() -> Any:
+    """The package, silenced."""
+    telemetry.silence()
     import openvino
 
     return openvino
