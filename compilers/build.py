@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from compilers import example, forms, pending, race
+from compilers import cascading, example, forms, pending, race
 from compilers.cache import Cache
 from compilers.digests import versions
 from compilers.materials import Materials, gather
@@ -37,7 +37,7 @@ def compile_plan(plan: Plan, store: Store, progress: Progress) -> dict[str, str]
     FareboxError if the disk is full.
     """
     found = pending.find(plan, store)
-    if not found.steps and not found.missing:
+    if not found.steps and not found.missing and cascading.is_done(plan, store):
         return {}
     # Asked before anything runs, so that a missing library is not found out at the end.
     versions(["tqdm", *MEASURED_WITH])
@@ -45,7 +45,8 @@ def compile_plan(plan: Plan, store: Store, progress: Progress) -> dict[str, str]
     pending.check_signature(store, materials.model)
     with store.writing():
         # Asked again, since another command may have written before this one held the lock.
-        return Build(plan, store, materials, progress).run(pending.find(plan, store))
+        failures = Build(plan, store, materials, progress).run(pending.find(plan, store))
+        return failures | cascading.run(plan, store, materials, progress)
 
 
 @dataclass
