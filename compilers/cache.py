@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ FOLDER = ".build"
 PARTIAL = ".partial-"
 SUMS = "sha256.json"
 VALUE = "value.json"
+MOST_BYTES = 8 * 2**30
+"""Of all steps together; the steps of one variant of a large encoder take some 300 MB."""
 
 
 class Cache:
@@ -32,6 +35,7 @@ class Cache:
         if not place.is_dir():
             return None
         if _is_sound(place):
+            os.utime(place / SUMS)  # used now: see `trim`
             return place
         shutil.rmtree(place)
         return None
@@ -63,9 +67,29 @@ class Cache:
         return durable.read(place / VALUE, object)
 
     def sweep(self) -> None:
-        """Delete what killed commands left; the caller holds the repository for writing."""
+        """Delete what killed commands left, and `trim`."""
         for folder in self._root.glob(f"{PARTIAL}*"):
             shutil.rmtree(folder, ignore_errors=True)
+        self.trim()
+
+    def trim(self, most_bytes: int = MOST_BYTES) -> None:
+        """Delete the steps that were longest not used, until the others fit into `most_bytes`.
+
+        The caller holds the repository for writing, and no step is in use.
+        """
+        found = [_usage(place) for place in self._root.glob(f"[!.]*/{SUMS}")]
+        total = sum(size for _, size, _ in found)
+        for _, size, folder in sorted(found):
+            if total <= most_bytes:
+                return
+            shutil.rmtree(folder, ignore_errors=True)
+            total -= size
+
+
+def _usage(sums: Path) -> tuple[int, int, Path]:
+    """When a step was last used, how large it is, and its folder."""
+    size = sum(path.stat().st_size for path in sums.parent.iterdir())
+    return sums.stat().st_mtime_ns, size, sums.parent
 
 
 def _sums(folder: Path) -> dict[str, str]:

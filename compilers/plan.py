@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import msgspec
+from msgspec import structs
 
 from compilers.contracts import Form, Format, Pass, Target
 from compilers.recipe import Recipe, parse_recipe
@@ -77,6 +78,12 @@ def read_plan(path: Path) -> Plan:
         raise BadInput(f"{path}: {error}") from error
     source_path = path.parent / recipe.source.module
     return Plan(recipe, source_path, sha256_of_source(source_path), variants)
+
+
+def extend(plan: Plan, variants: Mapping[str, tuple[PassStep, ...]]) -> Plan:
+    """The plan with more variants in its recipe; raises BadInput for what makes no sense."""
+    recipe = structs.replace(plan.recipe, variants={**plan.recipe.variants, **variants})
+    return replace(plan, recipe=recipe, variants=tuple(_plan_variants(recipe)))
 
 
 def _plan_variants(recipe: Recipe) -> list[PlannedVariant]:

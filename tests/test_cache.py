@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,3 +67,17 @@ def test_a_value_is_computed_once(tmp_path: Path) -> None:
     assert len(computed) == 1
     Cache(tmp_path).recall(("losses", 4), compute)
     assert len(computed) == 2
+
+
+def test_the_step_longest_not_used_goes_first(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    for name in ("one", "two", "three"):
+        with cache.writing(name) as folder:
+            (folder / "x").write_bytes(bytes(1000))
+        os.utime(tmp_path / FOLDER / name / SUMS, ns=(0, len(name)))
+    (tmp_path / FOLDER / ".partial-now").mkdir()
+    assert cache.find("one"), "which uses it"
+    cache.trim(2500)
+    assert {path.name for path in (tmp_path / FOLDER).iterdir()} == {"one", "three", ".partial-now"}
+    cache.trim()
+    assert cache.find("one") and cache.find("three")

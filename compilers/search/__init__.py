@@ -1,0 +1,1 @@
+"""Explore recipes: which passes, with which options, make variants that nothing else beats."""

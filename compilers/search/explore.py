@@ -1,0 +1,168 @@
+"""The search itself: propose, try for a few epochs, go on with the best, until time is up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from math import log
+
+import numpy as np
+
+from compilers.cache import Cache
+from compilers.digests import digest
+from compilers.search import space
+from compilers.search.found import spell
+from compilers.search.front import Point, best_first, ranks
+from compilers.search.halving import SHARES, TOP, Rungs
+from compilers.search.space import Space, Steps
+from compilers.search.trials import Measured, Trial, Trials, is_full, reason_of, scaled
+from compilers.search.watch import OutOfTime, Watch
+from model_repo.errors import FareboxError, MissingExtra
+
+TOLERATED = 0.05
+"""Accuracy under the reference's that is still of interest; more if the recipe's own goes lower."""
+PARENTS = 6
+UNUSABLE = 1e3
+"""Above every figure of a recipe that is accurate enough."""
+
+Prices = Callable[[str], float]
+"""Target -> usd of one device-second."""
+
+
+@dataclass
+class Search:
+    """One search: what was tried, under its name, and what came of it on each rung.
+
+    It is a function of the seed and of what was measured, which is kept: the same search begun
+    again finds what it found before, and goes on from there.
+    """
+
+    space: Space
+    trials: Trials
+    watch: Watch
+    cache: Cache
+    usd_per_device_s: Prices
+    seed: int
+    steps: dict[str, Steps] = field(default_factory=dict)
+    best: dict[str, Measured] = field(default_factory=dict)
+    """Of those tried in full: the cheapest format."""
+    own: set[str] = field(default_factory=set)
+    """The variants that the recipe has already."""
+    rungs: Rungs = field(default_factory=Rungs)
+    floor: float = 0.0
+    ended: int = 0
+    failed: int = 0
+    is_exhausted: bool = False
+    said: set[str] = field(default_factory=set)
+    """Why trials failed: each reason is told once."""
+
+    def run(self, own: Sequence[Steps]) -> None:
+        """Measure the recipe's own variants, the reference first, then explore till time is up."""
+        try:
+            self._begin(own)
+            turn = 0
+            while not self.watch.is_over():
+                job = self.rungs.promotable()
+                if job is None:
+                    name = self._propose(turn)
+                    if name is None:
+                        self.is_exhausted = True
+                        return
+                    job, turn = (name, self._entry(self.steps[name])), turn + 1
+                self._try(*job)
+        except OutOfTime:
+            return
+
+    def _begin(self, own: Sequence[Steps]) -> None:
+        for steps in own:
+            name = name_of(steps)
+            self.steps[name] = steps
+            self.own.add(name)
+            self._try(name, TOP)
+        reference = name_of(own[0])
+        if reference not in self.best:
+            raise FareboxError("the reference cannot be measured on validation rows: see above")
+        lowest = min(measured.accuracy for measured in self.best.values())
+        self.floor = min(lowest, self.best[reference].accuracy - TOLERATED)
+
+    def _propose(self, turn: int) -> str | None:
+        """The name of a recipe that was not tried yet; None if there seems to be none."""
+        rng = np.random.default_rng([self.seed, turn])
+        chains = space.proposals(self.space, self._parents(), rng)
+        steps = space.fresh(chains, self.trials.admit, lambda each: name_of(each) in self.steps)
+        if steps is None:
+            return None
+        self.steps[name_of(steps)] = steps
+        return name_of(steps)
+
+    def _parents(self) -> list[Steps]:
+        """The best of those tried in full, and of those that were not yet."""
+        found: list[Steps] = []
+        for points in reversed(self.rungs.points):
+            names = list(points)
+            order = best_first([points[name] for name in names])[:PARENTS]
+            found += [self.steps[names[place]] for place in order]
+        return found
+
+    def _entry(self, steps: Steps) -> int:
+        """The highest rung whose training is done already: nothing is then saved on a lower one."""
+        done = {trained(scaled(self.steps[name], SHARES[rung])) for name, rung in self._ended()}
+        return next(
+            r for r in range(TOP, -1, -1) if trained(scaled(steps, SHARES[r])) in done or not r
+        )
+
+    def _ended(self) -> Iterator[tuple[str, int]]:
+        for rung, points in enumerate(self.rungs.points):
+            yield from ((name, rung) for name in points)
+
+    def _try(self, name: str, rung: int) -> None:
+        paid = self.trials.paid
+        self._show()
+        try:
+            trial = self.trials.run(scaled(self.steps[name], SHARES[rung]))
+        except (OutOfTime, MissingExtra):
+            raise
+        except Exception as error:  # a pass or a library may raise anything: the search goes on
+            if is_full(error):
+                raise
+            self.watch.say("a trial failed")  # raises if it is the end of time that it died of
+            trial = Trial(failed=reason_of(error))
+            paid = -1
+        self.ended += 1
+        if trial.failed:
+            self.failed += 1
+            self.rungs.settle(name, rung, None)
+            if self.trials.paid > paid and trial.failed not in self.said:
+                self.said.add(trial.failed)
+                self.watch.remark(f"tried in vain, {spell(self.steps[name])}: {trial.failed}")
+            return
+        best = min(trial.measured, key=self._usd)
+        if rung == TOP:
+            self.best[name] = best
+        self.rungs.settle(name, rung, self.point(best))
+        self.cache.trim()
+
+    def _usd(self, measured: Measured) -> float:
+        return self.usd_per_device_s(measured.target) * measured.item_s
+
+    def point(self, measured: Measured) -> Point:
+        """(inaccuracy, log latency, log cost); one that is too inaccurate loses to all others."""
+        if measured.accuracy < self.floor:
+            return (UNUSABLE + self.floor - measured.accuracy,) * 3
+        return 1 - measured.accuracy, log(measured.lone_s), log(self._usd(measured))
+
+    def _show(self) -> None:
+        points = list(self.rungs.points[TOP].values())
+        front = ranks(points).count(0)
+        self.watch.state = f"{self.ended} trials, {len(points)} in full, {front} on the front"
+
+
+def name_of(steps: Steps) -> str:
+    """What a recipe is known by during a search."""
+    return digest(steps)
+
+
+def trained(steps: Steps) -> str:
+    """What the part of a recipe that takes epochs is known by."""
+    places = [place for place, step in enumerate(steps) if step.options.get("epochs")]
+    return name_of(steps[: places[-1] + 1] if places else ())

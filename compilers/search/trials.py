@@ -1,0 +1,179 @@
+"""Try one recipe: make its variants, and see on validation rows how accurate and fast they are."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+from msgspec import Struct, convert, structs, to_builtins
+
+from compilers import calls, race, scoring
+from compilers.cache import Cache
+from compilers.digests import code_sha256, versions
+from compilers.materials import Materials
+from compilers.plan import Plan, PlannedVariant, extend
+from compilers.profiles import MEASURED_WITH
+from compilers.search.space import Steps
+from compilers.steps import Step, produce, read_artifact, to_artifact
+from model_repo import runtime
+from model_repo.errors import BadInput, Corrupt, FareboxError, MissingExtra, Unsupported
+from model_repo.records import PassStep
+from model_repo.runtime import Session
+from model_repo.tensors import Array
+
+NAME = "tried"
+"""What the variants of a trial are called; none of them is shelved."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Measured(Struct, frozen=True, forbid_unknown_fields=True):
+    """One artifact of a trial, on validation rows.
+
+    lone_s: median device-seconds of a lone row, which stands in for its p99: a few runs show no
+    tail. item_s: those of one row in the cheapest of the batches tried.
+    """
+
+    target: str
+    artifact_format: str
+    accuracy: float
+    lone_s: float
+    item_s: float
+
+
+class Trial(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a trial ended: what was measured of each format, or why there is nothing."""
+
+    measured: tuple[Measured, ...] = ()
+    failed: str = ""
+
+
+class Trials:
+    """Runs trials, each of them once: the steps and the outcome are kept in the step cache."""
+
+    def __init__(self, plan: Plan, cache: Cache, materials: Materials) -> None:
+        only = {plan.recipe.reference: ()}
+        self._plan = replace(plan, recipe=structs.replace(plan.recipe, variants=only))
+        self._cache, self._materials = cache, replace(materials, recall=cache.recall)
+        self.paid = 0
+        """Trials that were not found from before."""
+
+    def admit(self, steps: Steps) -> Steps | None:
+        """The steps with every option spelt out; None for what a recipe could not say."""
+        try:
+            planned = self._planned(steps)
+            for chosen in planned[0].passes:
+                check: Callable[..., None] = getattr(chosen.module, "check", _accept)
+                check(chosen.options, self._materials.source)
+        except BadInput:
+            return None
+        return tuple(chosen.record for chosen in planned[0].passes)
+
+    def run(self, steps: Steps) -> Trial:
+        """Make and measure them, or find what was measured; raises what no recipe is to blame for.
+
+        Raises FareboxError for a full disk or a missing extra, and whatever a library may raise.
+        """
+        entrants: list[tuple[PlannedVariant, Step]] = []
+        for planned in self._planned(steps):
+            try:
+                runtime.load(planned.artifact_format).check()
+                entrants.append((planned, to_artifact(self._plan, planned)))
+            except MissingExtra:
+                continue  # the compile itself says so
+        depends_on = (
+            "trial",
+            [step.digest for _, step in entrants],
+            code_sha256("compilers.race"),
+            code_sha256("compilers.scoring"),
+            self._plan.recipe.batch_sizes,
+            race.machine(),
+            versions(MEASURED_WITH),
+        )
+        kept = self._cache.recall(depends_on, lambda: to_builtins(self._try(entrants)))
+        return convert(kept, Trial)
+
+    def _planned(self, steps: Steps) -> list[PlannedVariant]:
+        extended = extend(self._plan, {NAME: steps})
+        return [planned for planned in extended.variants if planned.name == NAME]
+
+    def _try(self, entrants: Sequence[tuple[PlannedVariant, Step]]) -> Trial:
+        self.paid += 1
+        made: dict[str, tuple[PlannedVariant, Path]] = {}
+        reason = "no format of its targets can be run here"
+        for planned, step in entrants:
+            try:
+                folder = produce(step, self._cache, self._materials)
+            except (MissingExtra, Corrupt):
+                raise
+            except (BadInput, Unsupported) as error:
+                self._materials.say("a format failed")  # raises if time was what it lacked
+                reason = str(error)
+                continue
+            made[planned.key.variant] = planned, folder / read_artifact(folder).path
+        if not made:
+            return Trial(failed=reason)
+        return Trial(tuple(self._measure(made)))
+
+    def _measure(self, made: Mapping[str, tuple[PlannedVariant, Path]]) -> list[Measured]:
+        self._materials.say("measuring")
+        model, rows = self._materials.model, self._materials.splits.validation
+        racing = {name: (path, each.artifact_format) for name, (each, path) in made.items()}
+        sizes = self._plan.recipe.batch_sizes
+        times = race.run(racing, model, rows, sizes, self._plan.recipe.seed)
+        found = []
+        for name, (planned, path) in made.items():
+            session = runtime.load(planned.artifact_format).open_session(path, model)
+            try:
+                score = scoring.judge(session, model, rows, self._reference)
+            finally:
+                session.close()
+            item_s = min(spent / size for size, spent in times[name].items())
+            lone_s = times[name][min(times[name])]
+            target = planned.target.TARGET
+            found.append(Measured(target, planned.artifact_format, score.value, lone_s, item_s))
+        return found
+
+    @cached_property
+    def _reference(self) -> Mapping[str, Array] | None:
+        """The reference's answers to the validation rows, if fidelity to them is what counts."""
+        if self._materials.model.metric == "accuracy":
+            return None
+        planned = self._plan.variants[0]
+        folder = produce(to_artifact(self._plan, planned), self._cache, self._materials)
+        session: Session = runtime.load(planned.artifact_format).open_session(
+            folder / read_artifact(folder).path, self._materials.model
+        )
+        try:
+            return calls.compute(session, self._materials.model, self._materials.splits.validation)
+        finally:
+            session.close()
+
+
+def scaled(steps: Steps, share: float) -> Steps:
+    """The steps with that share of their epochs, at least one of them."""
+    return tuple(_scaled(step, share) for step in steps)
+
+
+def _scaled(step: PassStep, share: float) -> PassStep:
+    epochs = step.options.get("epochs", 0)
+    if not epochs:
+        return step
+    return PassStep(step.name, {**step.options, "epochs": max(1, round(epochs * share))})
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether a full disk, which stops every trial, is behind a failure."""
+    return isinstance(error, OSError) and error.errno in FULL
+
+
+def reason_of(error: Exception) -> str:
+    """One line."""
+    said = " ".join(str(error).split())
+    return said if isinstance(error, FareboxError) else f"{type(error).__name__}: {said}"
+
+
+def _accept(options: object, source: object) -> None:
+    """Nothing to check."""
