@@ -18,7 +18,8 @@ class Row(Struct, frozen=True):
     """One variant; p50 and p99 are those of a lone request, device_s_per_item of the best batch.
 
     usd_per_million is at the best batch, usd_per_million_batch1 for lone requests. metric: what
-    `accuracy` is, the same for all variants of a model.
+    `accuracy` is, the same for all variants of a model. is_settled: whether the host was quiet
+    enough to know the median device times.
     """
 
     model: str
@@ -38,6 +39,7 @@ class Row(Struct, frozen=True):
     servable: bool
     pareto: bool
     metric: Metric = "accuracy"
+    is_settled: bool = True
 
 
 def rows(
@@ -80,6 +82,7 @@ def _row(variant: Variant, price: Price, servable: bool, pareto: bool, metric: M
         servable,
         pareto,
         metric,
+        profile.is_settled,
     )
 
 

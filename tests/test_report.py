@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from shelf import profile, shelve
 
 from model_repo.cli import main
@@ -185,3 +186,20 @@ def test_a_list_of_what_is_missing_that_is_broken_loses_nothing_else(
     assert main(["report", "--repository", str(tmp_path)]) == 0
     told = capsys.readouterr()
     assert "skipped.json cannot be read" in told.err and "cpu-fp32" in told.out
+
+
+def test_what_was_measured_on_a_busy_host_is_marked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(tmp_path)
+    calm = profile(0.98, 0.002, 0.001)
+    wide = structs.replace(calm.latency[0], device_low_s=0.0008, device_high_s=0.0012)
+    shelve(store, "cpu-fp32", calm, kind="reference")
+    assert main(["report", "--repository", str(tmp_path)]) == 0
+    assert "noisy" not in capsys.readouterr().out
+    shelve(store, "cpu-int8", structs.replace(calm, latency=(wide, *calm.latency[1:])))
+    assert main(["report", "--repository", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert out.count("noisy") == 2 and "farebox measure" in out
+    assert main(["report", "--json", "--repository", str(tmp_path)]) == 0
+    assert "is_settled" not in capsys.readouterr().out

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from model_repo import options
+from model_repo.commands.report import NOISY
 from model_repo.errors import BadInput
-from model_repo.records import SETTLED, Model, Profile, Variant
+from model_repo.records import Model, Profile, Variant
 from model_repo.store import Store
 from model_repo.survey import survey
 from model_repo.table import render
@@ -112,10 +113,7 @@ def _as_text(renewed: Sequence[Renewed], repository: Path, problems: list[str]) 
     lines = [f"measured on {now.host}{flags}", *(f"before on {host}" for host in others)]
     lines.append(render(COLUMNS, [_cells(each) for each in renewed]))
     if not all(each.after.profile.is_settled for each in renewed):
-        lines.append(
-            f"noisy: the host was too busy to know its median to within {SETTLED:.0%}; measure "
-            "again when it is quiet"
-        )
+        lines.append(NOISY)
     return "\n".join(lines)
 
 

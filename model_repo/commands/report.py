@@ -18,6 +18,7 @@ from model_repo.errors import Corrupt, NotFound
 from model_repo.findings import read_skips
 from model_repo.pareto import NOISE_RATIO, NOISE_S
 from model_repo.prices import PriceBook
+from model_repo.records import SETTLED
 from model_repo.report import Row, finding, rows, times_cheaper
 from model_repo.store import Store
 from model_repo.survey import survey
@@ -37,6 +38,11 @@ LEGEND = (
     "* no other variant is better in accuracy, p99 and cost at once, p99s that differ by less than "
     f"{NOISE_S * 1e6:g} us or {NOISE_RATIO - 1:.0%} taken for equal; "
     "usd/million is at the best batch size, then of lone requests"
+)
+
+NOISY = (
+    f"noisy: the host was too busy to know the median device time to within {SETTLED:.0%}; run "
+    "'farebox measure' when it is quiet"
 )
 
 
@@ -62,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
         parts = zip(tables, absent, strict=True)
         print("\n\n".join(_text(table, book, day) + lines for table, lines in parts))
         print(LEGEND)
+        if not all(row.is_settled for table in tables for row in table):
+            print(NOISY)
     else:
         print(options.empty(args.repository, problems))
     if args.png and not tables:
@@ -75,8 +83,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _promised(row: Row) -> dict[str, object]:
-    """The keys that scripts rely on; the metric is for people."""
-    return {key: value for key, value in structs.asdict(row).items() if key != "metric"}
+    """The keys that scripts rely on; the others are for people."""
+    return {k: v for k, v in structs.asdict(row).items() if k not in ("metric", "is_settled")}
 
 
 def _tables(
@@ -144,6 +152,8 @@ def _marks(row: Row) -> str:
         marks.append("reference")
     if row.source != "measured":
         marks.append(row.source)
+    if not row.is_settled:
+        marks.append("noisy")
     if not row.servable:
         marks.append("not servable here")
     return " ".join(marks)
