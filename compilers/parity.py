@@ -33,7 +33,7 @@ def check_artifact(model: Any, path: Path, artifact_format: str, materials: Mate
         return session.run(inputs)[0][signature.scored_output]
 
     try:
-        check(runner(model), given, materials, _tolerance(model))
+        check(runner(model), given, materials, tolerance_of(model))
     finally:
         session.close()
 
@@ -98,7 +98,8 @@ def runner(model: Any) -> Runner:
     return run_onnx
 
 
-def _tolerance(model: Any) -> float:
+def tolerance_of(model: Any) -> float:
+    """How far, as a share of the largest output, answers may be from those of `model`."""
     if isinstance(model, TorchModel):
         return TOLERANCE
     if _is_quantized(model):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Collection, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from compilers import calls
+from compilers import calls, host
 from compilers.datasets import Data
 from compilers.stats import percentiles
 from model_repo import runtime
@@ -104,13 +102,6 @@ def _ratios(mine: Mapping[int, float], others: Mapping[int, float]) -> dict[int,
     return {size: mine[size] / max(others[size], 1e-9) for size in mine}
 
 
-@cache
 def machine() -> str:
-    """What a race depends on besides the artifacts: the processor and what it is able to do."""
-    name, found = platform.processor() or platform.machine(), []
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        found = [line for line in lines if line.startswith(("model name", "flags", "Features"))][:2]
-    except OSError:  # no /proc on this system: the name stands
-        pass
-    return " ".join([name, *found])
+    """What a race depends on besides the artifacts."""
+    return " ".join([host.name(), *host.cpu_flags()])
