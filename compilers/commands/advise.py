@@ -1,0 +1,132 @@
+"""Name the variant worth compiling next for a mix of requests, and its saving in dollars a day."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from compilers.advise import Answer, Move, advise
+from compilers.advise_guess import guesses
+from compilers.advise_mix import SloMix, parse_mix
+from model_repo import cascades, options
+from model_repo.errors import NotFound
+from model_repo.files import read_text
+from model_repo.findings import read_skips
+from model_repo.records import Variant
+from model_repo.store import Store
+from model_repo.survey import survey
+from model_repo.table import render
+
+DIGITS = re.compile(r"(\d+)")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL[/VERSION]", help="the latest version if none is")
+    parser.add_argument(
+        "--slo-mix", type=Path, required=True, metavar="FILE", help="YAML: what callers ask for"
+    )
+    options.add_repository(parser)
+    options.add_prices(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    mix = parse_mix(read_text(args.slo_mix, "the SLO mix"), str(args.slo_mix))
+    store, book, day = Store(args.repository), options.read_prices(args.prices), options.today()
+    model, version, variants = _served(store, args.model)
+    known = {key.variant for key in store.keys(model, version)}
+    answer = advise(
+        mix,
+        (model, version),
+        variants,
+        guesses(variants, known.union(read_skips(store, model, version))),
+        lambda target: book.target_price(target, day).usd_per_device_s,
+    )
+    if args.json:
+        print(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())
+    else:
+        print(_text(answer, mix))
+    return 0
+
+
+def _served(store: Store, asked: str) -> tuple[str, str, list[Variant]]:
+    """What can be routed to of the version asked for, or the latest; raises NotFound."""
+    name, _, version = asked.partition("/")
+    problems: list[str] = []
+    found = [(m, v) for m, v in survey(store, problems) if m.name == name]
+    options.warn(problems)
+    found = [(m, v) for m, v in found if version in ("", m.version)]
+    if not found:
+        known = ", ".join("/".join(each) for each in store.versions())
+        raise NotFound(
+            f"there is no model {asked!r} in {store.root}: "
+            f"{f'it has {known}' if known else 'it is empty'}"
+        )
+    model, variants = max(found, key=lambda each: _natural(each[0].version))
+    is_servable = partial(cascades.is_servable, store, others=variants)
+    return (
+        model.name,
+        model.version,
+        [v for v in variants if v.profile.source != "estimated" and is_servable(v)],
+    )
+
+
+def _natural(version: str) -> list[tuple[int, str]]:
+    """10 after 9, as the gateway orders versions."""
+    parts = DIGITS.split(version)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+
+
+def _text(answer: Answer, mix: SloMix) -> str:
+    lines = [
+        f"{answer.model}/{answer.version} costs {answer.usd_per_day:.4g} usd a day now",
+        render(
+            ["class", "requests a day", "served by", "usd a day"],
+            [
+                [
+                    seat.name,
+                    f"{mix.daily(each):.4g}",
+                    seat.variant or f"none ({seat.missed})",
+                    f"{seat.usd_per_day:.4g}",
+                ]
+                for each, seat in zip(mix.classes, answer.classes, strict=True)
+            ],
+        ),
+        _finding(answer),
+    ]
+    if answer.advice:
+        lines += ["add to the recipe:", _yaml(answer.advice.recipe)]
+    return "\n".join(lines)
+
+
+def _finding(answer: Answer) -> str:
+    found = answer.advice
+    if found is None:
+        nearest = f"; the closest: {answer.closest}" if answer.closest else ""
+        return f"nothing that the shelf lets one foretell would cost less{nearest}"
+    moves = "; ".join(map(_moved, found.moves))
+    return (
+        f"compile {found.variant}: saves {found.saving_usd_per_day:.3g} usd a day "
+        f"({found.saving_low:.3g} to {found.saving_high:.3g}), as {moves}; foretold, since "
+        f"{found.why}, at accuracy {found.accuracy:.4f}, {found.accuracy_low:.4f} or better; "
+        "compile it to know"
+    )
+
+
+def _moved(move: Move) -> str:
+    if move.left is None:
+        return f"{move.name!r}, which nothing serves, goes to it for {move.usd_per_day:.3g} usd"
+    return (
+        f"{move.name!r} leaves {move.left} ({move.left_usd_per_day:.3g} usd) for it "
+        f"({move.usd_per_day:.3g})"
+    )
+
+
+def _yaml(recipe: object) -> str:
+    text = yaml.safe_dump(recipe, sort_keys=False, default_flow_style=None, width=100)
+    return "\n".join(f"  {line}" for line in text.splitlines())
