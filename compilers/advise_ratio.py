@@ -70,13 +70,12 @@ def _moved(
     ratio = off * (two / one if one else 1.0)
     fixed = min(fixed_s, point.device_s)
     factor = (fixed + (point.device_s - fixed) * ratio) / point.device_s
-    return LatencyPoint(
-        point.batch_size,
-        point.p50_s * factor,
-        point.p95_s * factor,
-        point.p99_s * factor,
-        point.device_s * factor,
-        point.runs,
+    return structs.replace(
+        point,
+        p50_s=point.p50_s * factor,
+        p95_s=point.p95_s * factor,
+        p99_s=point.p99_s * factor,
+        device_s=point.device_s * factor,
     )
 
 

@@ -13,6 +13,7 @@ from model_repo.records import LatencyPoint, Profile
 from model_repo.tensors import Array
 
 Points = Sequence[LatencyPoint]
+Field = Callable[[LatencyPoint], float]
 
 
 def expected_profile(first: Profile, second: Profile, escalation: float, score: Score) -> Profile:
@@ -31,6 +32,7 @@ def expected_profile(first: Profile, second: Profile, escalation: float, score: 
         memory_bytes=first.memory_bytes + second.memory_bytes,
         source=first.source if first.source == second.source else "estimated",
         measured_at=min(first.measured_at, second.measured_at),
+        accuracy_origin=None,
     )
 
 
@@ -47,29 +49,37 @@ def expected_latency(first: Points, second: Points, escalation: float) -> tuple[
 
 
 def _point(point: LatencyPoint, second: Points, escalation: float) -> LatencyPoint:
-    shares = _binomial(point.batch_size, escalation)
-    device = [at(second, lambda p: p.device_s, k) for k in range(len(shares))]
+    size, shares = point.batch_size, _binomial(point.batch_size, escalation)
+
+    def mean(seconds: Field) -> float:
+        return seconds(point) + float(
+            np.dot(shares, [at(second, seconds, k) for k in range(size + 1)])
+        )
+
     p50, p95, p99 = (
         at(second, seconds, _quantile(shares, percentile)) for seconds, percentile in _PERCENTILES
     )
+    is_known = all(p.device_high_s for p in (point, *second))
     return LatencyPoint(
-        point.batch_size,
+        size,
         point.p50_s + p50,
         point.p95_s + p95,
         point.p99_s + p99,
-        point.device_s + float(np.dot(shares, device)),
+        mean(lambda p: p.device_s),
         min(point.runs, *(p.runs for p in second)),
+        mean(lambda p: p.device_low_s) if is_known else 0.0,
+        mean(lambda p: p.device_high_s) if is_known else 0.0,
     )
 
 
-_PERCENTILES: tuple[tuple[Callable[[LatencyPoint], float], float], ...] = (
+_PERCENTILES: tuple[tuple[Field, float], ...] = (
     (lambda p: p.p50_s, 0.50),
     (lambda p: p.p95_s, 0.95),
     (lambda p: p.p99_s, 0.99),
 )
 
 
-def at(points: Points, seconds: Callable[[LatencyPoint], float], items: int) -> float:
+def at(points: Points, seconds: Field, items: int) -> float:
     """Seconds for `items` rows: linear between measured sizes, in several runs past the largest."""
     sizes, measured = [p.batch_size for p in points], [seconds(p) for p in points]
     whole, rest = divmod(items, sizes[-1])

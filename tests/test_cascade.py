@@ -77,6 +77,20 @@ def test_a_profile_says_how_accurate_the_pair_is_and_what_both_need() -> None:
     assert found.latency[0].device_s == pytest.approx(0.0001 + 0.1 * 0.01)
 
 
+def test_device_time_is_as_sure_as_that_of_both_stages() -> None:
+    def bounded(points: tuple[LatencyPoint, ...]) -> tuple[LatencyPoint, ...]:
+        return tuple(
+            structs.replace(p, device_low_s=0.9 * p.device_s, device_high_s=1.2 * p.device_s)
+            for p in points
+        )
+
+    for point in expected_latency(bounded(FIRST), bounded(SECOND), 0.2):
+        assert point.device_low_s == pytest.approx(0.9 * point.device_s)
+        assert point.device_high_s == pytest.approx(1.2 * point.device_s)
+    unknown = expected_latency(bounded(FIRST), SECOND, 0.2)[0]
+    assert (unknown.device_low_s, unknown.device_high_s) == (0.0, 0.0)
+
+
 def test_a_guessed_stage_makes_a_guessed_cascade() -> None:
     guessed = shelf.profile(source="estimated")
     found = expected_profile(shelf.profile(), guessed, 0.1, Score(0.9, 0.8, 1.0, 100))
