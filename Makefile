@@ -49,8 +49,11 @@ check: $(VENV)/with-dev  ## Lint, types, and the rules of who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/with-dev  ## Routing time, throughput and server CPU, against bare servers in one run
+bench: $(VENV)/with-dev  ## Gateway against bare servers, repeats of profiles, profiles against the ledger
 	$(BIN)/python tests/bench/bench_gateway.py
+	$(BIN)/farebox compile digits --repository $(FAREBOX_REPOSITORY)
+	$(BIN)/python tests/bench/bench_profiles.py --repository $(FAREBOX_REPOSITORY)
+	$(BIN)/python tests/bench/bench_ledger.py --repository $(FAREBOX_REPOSITORY)
 
 bench-savings: $(VENV)/with-dev  ## Dollars per million under load, against always serving the reference
 	$(BIN)/farebox compile digits --repository $(FAREBOX_REPOSITORY)

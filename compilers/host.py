@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -45,6 +46,30 @@ def resident_bytes() -> int:
     except OSError:  # no /proc on this system: the growth is unknown
         return 0
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+class Others:
+    """Watches, from when it is made, what CPU time this process leaves to none or to others."""
+
+    def __init__(self) -> None:
+        self._before = _spent()
+
+    def share(self) -> float:
+        """What other processes, and other guests of the machine, took of all CPUs since then."""
+        all_s, busy_s, own_s = (
+            now - then for now, then in zip(_spent(), self._before, strict=True)
+        )
+        return min(1.0, max(0.0, (busy_s - own_s) / all_s)) if all_s else 0.0
+
+
+def _spent() -> tuple[float, float, float]:
+    """CPU seconds since the start: of all CPUs, those of them not idle, and this process's own."""
+    try:
+        first = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0]
+    except OSError:  # no /proc on this system: who else is there is unknown
+        return 0.0, 0.0, 0.0
+    ticks = [int(field) / os.sysconf("SC_CLK_TCK") for field in first.split()[1:9]]
+    return sum(ticks), sum(ticks) - ticks[3] - ticks[4], time.process_time()
 
 
 @cache

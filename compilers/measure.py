@@ -55,6 +55,7 @@ def profile(
         tell("accuracy")
         merit = score(session)
         sizes = sorted(set(batch_sizes)) if model.batches else [1]
+        others = host.Others()
         latency = timing.points(clock.run, sizes, tell)
     finally:
         session.close()
@@ -73,6 +74,7 @@ def profile(
         seed=seed,
         versions=host.versions((*PACKAGES, *opener.LIBRARIES)),
         cpu_flags=host.cpu_flags(),
+        others_share=others.share(),
     )
 
 

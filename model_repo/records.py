@@ -16,6 +16,8 @@ Source = Literal["measured", "emulated", "estimated"]
 
 SETTLED = 0.05
 """How far, as a share of it, the true median device time may lie from the measured one."""
+QUIET = 0.1
+"""The share of a host's CPU time that others may take while it is measured."""
 
 
 class TensorSpec(Struct, frozen=True, forbid_unknown_fields=True):
@@ -103,8 +105,9 @@ class Origin(Struct, frozen=True, forbid_unknown_fields=True):
 class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     """What is known of a variant; `accuracy_low` and `accuracy_high` bound a 95 % interval.
 
-    cpu_flags: the host's instruction sets on which speed depends. accuracy_origin: where accuracy
-    was measured, if that was not with the rest: another host changes times, not answers.
+    cpu_flags: the host's instruction sets on which speed depends. others_share: of the host's CPU
+    time, what other processes took meanwhile. accuracy_origin: where accuracy was measured, if
+    that was not with the rest: another host changes times, not answers.
     """
 
     accuracy: float
@@ -122,12 +125,13 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     versions: dict[str, str] = {}
     energy_joules: float | None = None
     cpu_flags: tuple[str, ...] = ()
+    others_share: float = 0.0
     accuracy_origin: Origin | None = None
 
     @property
     def is_settled(self) -> bool:
         """Whether the host was quiet enough for a repeat to agree with every median."""
-        return all(point.is_settled for point in self.latency)
+        return self.others_share <= QUIET and all(point.is_settled for point in self.latency)
 
     @property
     def largest_batch(self) -> int:

@@ -8,8 +8,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import shelf
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from compilers import timing
 from model_repo.records import SETTLED, LatencyPoint
@@ -110,6 +112,14 @@ def test_a_point_is_settled_by_its_interval() -> None:
     assert point(0.0, 0.0).is_settled  # not known, as before intervals were kept
     assert point(1 - 0.9 * SETTLED, 1 + 0.9 * SETTLED).is_settled
     assert not point(1.0, 1 + 2.1 * SETTLED).is_settled
+
+
+def test_a_profile_of_a_busy_host_is_not_settled() -> None:
+    quiet = shelf.profile()
+    assert quiet.is_settled
+    assert not structs.replace(quiet, others_share=0.2).is_settled
+    wide = structs.replace(quiet.latency[1], device_high_s=1.0)
+    assert not structs.replace(quiet, latency=(quiet.latency[0], wide)).is_settled
 
 
 def test_the_collector_is_off_while_timing_and_on_again_after() -> None:

@@ -18,7 +18,7 @@ from model_repo.errors import Corrupt, NotFound
 from model_repo.findings import read_skips
 from model_repo.pareto import NOISE_RATIO, NOISE_S
 from model_repo.prices import PriceBook
-from model_repo.records import SETTLED
+from model_repo.records import QUIET, SETTLED
 from model_repo.report import Row, finding, rows, times_cheaper
 from model_repo.store import Store
 from model_repo.survey import survey
@@ -41,8 +41,8 @@ LEGEND = (
 )
 
 NOISY = (
-    f"noisy: the host was too busy to know the median device time to within {SETTLED:.0%}; run "
-    "'farebox measure' when it is quiet"
+    f"noisy: others took more than {QUIET:.0%} of the host's CPU time, or the median device time "
+    f"is not known to within {SETTLED:.0%}; run 'farebox measure' when it is quiet"
 )
 
 
