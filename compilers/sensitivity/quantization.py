@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from compilers import affine
 from compilers.contracts import Work
 from compilers.digests import code_sha256, versions
 from compilers.sensitivity import layers
@@ -55,9 +56,9 @@ def _measure(model: Any, feeds: Feeds, work: Work) -> dict[str, float]:
     own = type(model)()
     own.CopyFrom(model)  # layers are changed in place, one after the other
     found = layers.find(own)
-    ranges = _input_ranges(own, found, feeds)
     wanted = _answers(own, feeds)
     check(wanted)
+    ranges = _input_ranges(own, found, feeds)
     measured = {}
     for turn, layer in enumerate(found):
         work.say(f"sensitivity to int8, layer {turn + 1} of {len(found)}")
@@ -124,14 +125,10 @@ def _quantized(graph: Any, layer: Layer, seen: tuple[float, float]) -> Iterator[
 
 def _constants(layer: Layer, seen: tuple[float, float]) -> tuple[Array, Array, Array]:
     """Scale and zero point of the input, and the weight after its round trip through S8."""
-    low, high = min(seen[0], 0.0), max(seen[1], 0.0)
-    scale = np.float32((high - low) / 255 or 1.0)
-    zero = np.uint8(np.clip(np.rint(-low / scale), 0, 255))
-    others = tuple(i for i in range(layer.weight.ndim) if i != layer.axis)
-    steps = np.abs(layer.weight).max(axis=others, keepdims=True) / 127
-    steps = np.where(steps == 0, 1, steps).astype(np.float32)
-    weight = np.clip(np.rint(layer.weight / steps), -127, 127).astype(np.float32) * steps
-    return np.asarray(scale), np.asarray(zero), weight
+    scale, zero = affine.scale_and_zero_point(*seen, 8, signed=False, symmetric=False)
+    span = affine.range_of(layer.weight, layer.axis)
+    weight = affine.round_trip(layer.weight, *span, 8, signed=True, symmetric=True)
+    return scale.reshape(()), zero.reshape(()).astype(np.uint8), weight
 
 
 def _answers(model: Any, feeds: Feeds) -> list[Array]:
