@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -110,6 +111,10 @@ def choose(pairs: Iterable[Pair], singles: Iterable[Variant]) -> tuple[list[Pair
     paying: list[Pair] = []
     told: list[tuple[float, str]] = []
     for pair in sorted(pairs, key=_rank):
+        if not pair.cascade.escalation:
+            reason = f"{pair.name}: its first stage alone is within the risk"
+            told.append((math.inf, reason))
+            continue
         own, known = worth(pair.profile), alone | {p.name: worth(p.profile) for p in paying}
         beaten = [(rival.item_s, name) for name, rival in known.items() if _is_as_good(rival, own)]
         if not beaten:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from compilers.pairing import Pair, Stage, calibrate, cascade_name, choose, may_pay
 from model_repo.errors import BadInput
@@ -128,6 +129,15 @@ def test_the_reason_names_the_rival_and_both_figures() -> None:
         "cpu-small-to-large (0.9700 or better, 110 us an item), where cpu-large (0.9800 or better, "
         "100 us an item) is as good"
     )
+
+
+def test_a_pair_that_never_goes_on_is_no_cascade() -> None:
+    never = pair(SMALL, LARGE, 0.99, 1e-7)
+    never = replace(never, cascade=structs.replace(never.cascade, escalation=0.0))
+    dear = pair(OTHER, LARGE, 0.97, 1.1e-4)
+    kept, told = choose([never, dear], [SMALL, LARGE])
+    assert kept == [] and told[0].startswith("cpu-other-to-large")
+    assert told[1] == "cpu-small-to-large: its first stage alone is within the risk"
 
 
 def test_of_two_cascades_alike_one_is_kept() -> None:
