@@ -14,6 +14,8 @@ from gateway import loader
 from gateway.loader import Loaded
 from gateway.settings import Settings
 from model_repo.errors import NotFound
+from model_repo.records import Model
+from model_repo.runtimes import null
 from model_repo.store import Store
 
 DAY = date(2026, 1, 1)
@@ -36,6 +38,20 @@ def test_everything_sound_is_served_and_warm(tmp_path: Path) -> None:
         (replica,) = found.replicas[offer.key]
         assert (replica.state, replica.slots) == ("ready", 2)
         assert replica.id in found.sessions and offer.usd_per_device_s == pytest.approx(0.001)
+
+
+def test_sessions_are_opened_for_as_many_runs_at_once_as_there_are_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, seen, whole = shelve(tmp_path / "r", variant("ref")), [], null.open_session
+
+    def opened(path: Path, model: Model, slots: int = 1) -> null.NullSession:
+        seen.append(slots)
+        return whole(path, model, slots)
+
+    monkeypatch.setattr(null, "open_session", opened)
+    (offer,) = (found := load(store)).catalog.offers()
+    assert seen == [found.replicas[offer.key][0].slots] == [2]
 
 
 def test_an_empty_shelf_is_no_error(tmp_path: Path) -> None:
