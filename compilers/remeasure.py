@@ -54,10 +54,11 @@ class Remeasure:
             if variant.key.variant not in names or cascades.is_cascade(variant):
                 continue
             try:
-                renewed = self._renew(variant, self._measure(variant))
+                profile = self._measure(variant)
             except FareboxError as error:
                 self.problems.append(f"{variant.key} is left as it was: {error}")
                 continue
+            renewed = self._renew(variant, profile)
             now[variant.key.variant] = renewed.after
             yield renewed
         for variant in filter(cascades.is_cascade, self.variants):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from pathlib import Path
@@ -208,6 +209,20 @@ def test_a_profile_is_renewed_only_where_there_is_a_variant(store: Store) -> Non
     assert one(store).profile == now
     with pytest.raises(NotFound):
         profiles.renew(store, VariantKey("digits", "1", "gone"), now)
+
+
+def test_a_full_disk_stops_it_in_one_sentence_and_the_old_profile_stands(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("model_repo.durable.write_bytes", full)
+    before = one(store)
+    assert run("--repository", store.root) == 1
+    err = capsys.readouterr().err
+    assert "the new profile of digits/1/cpu-fp32 cannot be written: No space left" in err
+    assert err.count("\n") == 1 and one(store) == before
 
 
 @pytest.mark.parametrize(
