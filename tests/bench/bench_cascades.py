@@ -24,7 +24,7 @@ from model_repo.table import render
 
 ROUNDS = 600
 TOLERANCE = 0.10
-COLUMNS = ["cascade", "batch", "share foretold", "went on", "us/item foretold", "real", "ratio"]
+COLUMNS = ["cascade", "batch", "share held out", "here", "us/item foretold", "real", "ratio"]
 
 
 def main() -> int:
@@ -87,8 +87,7 @@ class Trial:
         points = [
             [self._point(alone[place, size], size) for size in self.sizes] for place in (0, 1)
         ]
-        foretold = expected_latency(*points, self.cascade.escalation)
-        return [self._line(point, whole[point.batch_size]) for point in foretold]
+        return [self._line(size, points, whole[size]) for size in self.sizes]
 
     def _point(self, device_ns: list[int], size: int) -> LatencyPoint:
         return LatencyPoint(size, 0.0, 0.0, 0.0, median(device_ns) / 1e9, len(device_ns))
@@ -104,18 +103,21 @@ class Trial:
             device_ns += self._run(self.second, unsure)[1]
         return device_ns, len(unsure)
 
-    def _line(self, point: LatencyPoint, seen: dict[int, list[int]]) -> list[str]:
+    def _line(
+        self, size: int, points: list[list[LatencyPoint]], seen: dict[int, list[int]]
+    ) -> list[str]:
+        """Foretold for the share that went on here, which chance moves about the profile's."""
         real_s = sum(median(ns) * len(ns) for ns in seen.values()) / ROUNDS / 1e9
-        gone = sum(k * len(ns) for k, ns in seen.items()) / ROUNDS / point.batch_size
-        item_us = 1e6 / point.batch_size
+        gone = sum(k * len(ns) for k, ns in seen.items()) / ROUNDS / size
+        foretold = {point.batch_size: point.device_s for point in expected_latency(*points, gone)}
         return [
             self.name,
-            str(point.batch_size),
+            str(size),
             f"{self.cascade.escalation:.3f}",
             f"{gone:.3f}",
-            f"{point.device_s * item_us:.2f}",
-            f"{real_s * item_us:.2f}",
-            f"{real_s / point.device_s:.3f}",
+            f"{foretold[size] / size * 1e6:.2f}",
+            f"{real_s / size * 1e6:.2f}",
+            f"{real_s / foretold[size]:.3f}",
         ]
 
 
