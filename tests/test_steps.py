@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny_recipe
+import torch
 
+from compilers import forms
+from compilers.cache import Cache
+from compilers.forms import TorchModel
+from compilers.materials import gather
+from compilers.passes import prune
 from compilers.plan import read_plan
-from compilers.steps import Step, to_artifact
+from compilers.steps import Step, produce, to_artifact
 
 
 def chain(step: Step | None) -> list[str]:
@@ -74,6 +81,31 @@ def test_what_makes_no_other_weights_changes_no_step(tmp_path: Path, old: str, n
 
 
 def test_an_option_changes_its_own_variant_only(tmp_path: Path) -> None:
-    recipe = tiny_recipe.RECIPE.replace("[quantize]", "[quantize: {per_channel: false}]")
+    recipe = tiny_recipe.RECIPE.replace("[quantize]", "[quantize: {reduce_range: true}]")
     before, after = chains(tmp_path), chains(tmp_path, recipe)
     assert [name for name in before if before[name] != after[name]] == ["cpu-int8"]
+
+
+def test_a_pass_sees_the_reference_as_trained_whatever_came_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def look(model: TorchModel, options: Any, work: Any) -> TorchModel:
+        seen.append((model.network, work.reference()))
+        return model
+
+    monkeypatch.setattr(prune, "apply", look)
+    chain = "[distill: {student: student, epochs: 1}, prune: {kind: unstructured}]"
+    recipe = tiny_recipe.RECIPE + f"  chain: {chain}\n"
+    plan = read_plan(tiny_recipe.write(tmp_path, recipe))
+    materials, cache = gather(plan, lambda _: None), Cache(tmp_path)
+    (last, *_) = [to_artifact(plan, v) for v in plan.variants if v.key.variant == "cpu-chain"]
+    produce(last, cache, materials)
+    first = last
+    while first.parent:
+        first = first.parent
+    wanted = forms.load(produce(first, cache, materials), materials.source, 0).module.state_dict()
+    ((network, reference),) = seen
+    assert network == "student"
+    assert all(torch.equal(wanted[name], t) for name, t in reference.state_dict().items())
