@@ -18,6 +18,7 @@ from compilers.pending import Pending
 from compilers.plan import Plan, PlannedVariant
 from compilers.profiles import MEASURED_WITH, Profiler
 from compilers.progress import Progress
+from compilers.sensitivity import record
 from compilers.steps import Step, produce, read_artifact
 from model_repo.errors import FareboxError, Unsupported
 from model_repo.files import refused
@@ -73,6 +74,8 @@ class Build:
             alike.setdefault((planned.name, planned.target.TARGET), []).append(planned)
         for formats in alike.values():
             self._make_all(formats, found.steps)
+            if formats[0].kind == "reference":
+                record.shelve(self.plan, self.store, self.cache, self.materials, self.progress)
         for key, skip in found.missing.items():
             self._skip(key, skip)
         return self.failures

@@ -12,7 +12,8 @@ MANIFEST = "variant.json"
 SIGNATURE = "model.json"
 EXAMPLE = "example.json"
 SKIPPED = "skipped.json"
-OF_VERSION = frozenset({SIGNATURE, EXAMPLE, SKIPPED})
+SENSITIVITY = "sensitivity.json"
+OF_VERSION = frozenset({SIGNATURE, EXAMPLE, SKIPPED, SENSITIVITY})
 """Files of a model version; without a variant beside them they mean nothing."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 

@@ -1,31 +1,33 @@
-"""Draw accuracy against cost, latency as the size of the mark, one panel for each model."""
+"""Put the report on one picture: a panel for each model, and below it what its layers mind."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from io import BytesIO
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from model_repo import cost_panel, layer_panel
+from model_repo.cost_panel import DPI, FAINT, INK, OTHER, SOFT, TARGETS
 from model_repo.errors import BadInput, MissingExtra
 from model_repo.files import refused
-from model_repo.labels import Box, place
-from model_repo.report import Row, finding
+from model_repo.report import Row
+from model_repo.sensitivity import Sensitivity
 
-WIDTH, HEIGHT, DPI = 1200, 800, 100
-TARGETS = {"cpu": "#1f77b4", "gpu": "#2a9d5c", "tpu": "#d9822b", "fpga": "#8e5bb5"}
-OTHER, INK, SOFT, FAINT = "#666666", "#222222", "#666666", "#aaaaaa"
-SMALLEST, LARGEST = 50.0, 420.0
-"""Areas of the marks of the fastest and the slowest variant, in points squared."""
+WIDTH, HEIGHT = 1200, 800
 FOOT = 56
 """Pixels at the foot of the picture for the legend and the line of prices."""
 
 
-def draw(tables: Sequence[Sequence[Row]], prices: str, path: Path) -> None:
+def draw(
+    tables: Sequence[Sequence[Row]],
+    prices: str,
+    path: Path,
+    layers: Sequence[Sensitivity | None] = (),
+) -> None:
     """Write a picture to `path`, 1200 x 800 for one panel, in the format its suffix names.
 
+    layers: for each table what is known of its layers, drawn below the panels.
     Without a suffix it is a PNG. Raises MissingExtra without matplotlib, BadInput if the file
     cannot be written, and FareboxError if the disk is full.
     """
@@ -37,13 +39,44 @@ def draw(tables: Sequence[Sequence[Row]], prices: str, path: Path) -> None:
         from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ModuleNotFoundError as error:
         raise MissingExtra("drawing the report", "matplotlib", "report") from error
+    strips = _strips(tables, layers)
     columns = 1 if len(tables) == 1 else 2
     lines = -(-len(tables) // columns)
-    width, height = (WIDTH, HEIGHT) if columns == 1 else (WIDTH * 1.5, HEIGHT * 0.75 * lines)
+    width, top = (WIDTH, HEIGHT) if columns == 1 else (WIDTH * 1.5, HEIGHT * 0.75 * lines)
+    heights = [top - FOOT, *(layer_panel.height(found) for _, found in strips)]
+    height = sum(heights) + FOOT
     foot = FOOT / height
     layout = ConstrainedLayoutEngine(h_pad=0.12, w_pad=0.14, rect=(0, foot, 1, 1 - foot))
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, layout=layout)
     FigureCanvasAgg(figure)  # draws into memory: no display is needed
+    _write_foot(figure, tables, prices, width, height)
+    grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
+    panels = grid[0].subgridspec(lines, columns).subplots(squeeze=False).ravel()
+    for axes, table in zip(panels, tables, strict=False):
+        cost_panel.panel(axes, table, 15 if columns == 1 else 12)
+    for axes in panels[len(tables) :]:
+        axes.set_visible(False)
+    for place, (name, found) in enumerate(strips):
+        layer_panel.draw(grid[place + 1], name if len(tables) > 1 else "", found)
+    for axes, table in zip(panels, tables, strict=False):
+        cost_panel.label(axes, table)
+    _save(figure, path)
+
+
+def _strips(
+    tables: Sequence[Sequence[Row]], layers: Sequence[Sensitivity | None]
+) -> list[tuple[str, Sensitivity]]:
+    """The models whose layers are known, by name."""
+    return [
+        (f"{table[0].model}/{table[0].version}", found)
+        for table, found in zip(tables, layers, strict=False)
+        if found and (found.quantization or found.pruning)
+    ]
+
+
+def _write_foot(
+    figure: Any, tables: Sequence[Sequence[Row]], prices: str, width: float, height: float
+) -> None:
     figure.text(14 / width, 10 / height, prices, fontsize=8.5, color=SOFT, va="bottom")
     legend = figure.legend(
         handles=_legend(tables),
@@ -57,14 +90,6 @@ def draw(tables: Sequence[Sequence[Row]], prices: str, path: Path) -> None:
         columnspacing=1.6,
     )
     legend.set_in_layout(False)  # it lies in the foot, which the layout leaves free
-    panels = figure.subplots(lines, columns, squeeze=False).ravel()
-    for axes, table in zip(panels, tables, strict=False):
-        _panel(axes, table, 15 if columns == 1 else 12)
-    for axes in panels[len(tables) :]:
-        axes.set_visible(False)
-    for axes, table in zip(panels, tables, strict=False):
-        _label(axes, table)
-    _save(figure, path)
 
 
 def _save(figure: Any, path: Path) -> None:
@@ -77,151 +102,6 @@ def _save(figure: Any, path: Path) -> None:
         path.write_bytes(drawn.getvalue())
     except OSError as error:
         raise refused(error, f"the picture {path} cannot be written") from error
-
-
-def _panel(axes: Any, table: Sequence[Row], title_size: int) -> None:
-    for row, area in zip(table, _areas(table), strict=True):
-        _mark(axes, row, area)
-    steps = _front(table)
-    axes.plot(*zip(*steps, strict=True), color=FAINT, linewidth=1.5, linestyle="--", zorder=1)
-    axes.set_title(
-        finding(table), fontsize=title_size, fontweight="bold", color=INK, loc="left", pad=12
-    )
-    axes.set_xlabel("cost at the best batch size, usd per million answers (log scale)", color=INK)
-    axes.set_ylabel(f"{table[0].metric}, with its 95 % interval", color=INK)
-    axes.set_xscale("log")
-    axes.margins(x=0.16, y=0.12)
-    bottom, top = axes.get_ylim()
-    axes.set_ylim(top=min(top, 1 + 0.05 * (1 - bottom)))  # nothing is more accurate than 1
-    axes.xaxis.set_major_locator(_ticks(table))
-    axes.xaxis.set_major_formatter(lambda cost, _: f"{cost:.12f}".rstrip("0").rstrip("."))
-    axes.xaxis.set_minor_formatter("")
-    axes.grid(True, which="major", color="#e8e8e8", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=SOFT, which="both")
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("bottom", "left"):
-        axes.spines[side].set_color(FAINT)
-
-
-def _ticks(table: Sequence[Row]) -> Any:
-    """Powers of ten; with 2 and 5 between where the costs span few of them."""
-    from matplotlib.ticker import LogLocator
-
-    costs = [row.usd_per_million for row in table]
-    return LogLocator(subs=(1.0, 2.0, 5.0) if max(costs) < 1000 * min(costs) else (1.0,))
-
-
-def _areas(table: Sequence[Row]) -> list[float]:
-    """Mark areas that grow with p99, the slowest the largest."""
-    slowest = max(row.p99_ms for row in table) or 1.0
-    return [max(SMALLEST, LARGEST * row.p99_ms / slowest) for row in table]
-
-
-def _mark(axes: Any, row: Row, area: float) -> None:
-    colour = TARGETS.get(row.target, OTHER)
-    spread = [[row.accuracy - row.accuracy_low], [row.accuracy_high - row.accuracy]]
-    axes.errorbar(
-        row.usd_per_million,
-        row.accuracy,
-        yerr=spread,
-        fmt="none",
-        ecolor=colour,
-        elinewidth=1.4,
-        capsize=4,
-        alpha=0.55,
-        zorder=2,
-    )
-    axes.scatter(
-        row.usd_per_million,
-        row.accuracy,
-        s=area,
-        zorder=3,
-        facecolor=colour if row.pareto else "white",
-        edgecolor=colour,
-        linewidth=1.6,
-        alpha=0.9,
-        marker="D" if row.kind == "reference" else "o",
-    )
-
-
-def _front(table: Sequence[Row]) -> list[tuple[float, float]]:
-    """The accuracy that each budget buys: a step up at every variant of the front."""
-    corners: list[tuple[float, float]] = []
-    best = [(row.usd_per_million, row.accuracy) for row in table if row.pareto]
-    for cost, accuracy in sorted(best, key=lambda point: (point[0], -point[1])):
-        if not corners or accuracy > corners[-1][1]:
-            corners += [(cost, corners[-1][1])] if corners else []
-            corners.append((cost, accuracy))
-    return corners or [(table[0].usd_per_million, table[0].accuracy)]
-
-
-def _label(axes: Any, table: Sequence[Row]) -> None:
-    """Name each mark where its name covers nothing; measured in pixels, so drawn last."""
-    axes.figure.draw_without_rendering()
-    points = axes.transData.transform([(row.usd_per_million, row.accuracy) for row in table])
-    radii = [(area / math.pi) ** 0.5 * 1.3 * DPI / 72 for area in _areas(table)]
-    taken = _obstacles(axes, table)
-    taken += [Box(x - r, y - r, x + r, y + r) for (x, y), r in zip(points, radii, strict=True)]
-    for row, (x, y), radius in zip(table, points, radii, strict=True):
-        text = axes.annotate(
-            f"{row.variant}\np99 {row.p99_ms:.3g} ms",
-            (row.usd_per_million, row.accuracy),
-            textcoords="offset points",
-            xytext=(0, 0),
-            fontsize=9.5,
-            color=INK,
-            linespacing=1.25,
-            annotation_clip=False,
-        )
-        # Names take part in no layout: they lie where there is room already.
-        text.set_in_layout(False)
-        extent = text.get_window_extent()
-        spot = place(float(x), float(y), radius, (extent.width, extent.height), taken)
-        taken.append(spot)
-        text.set_position(((spot.left - x) * 72 / DPI, (spot.bottom - y) * 72 / DPI))
-        _lead(axes, spot, (float(x), float(y)), radius)
-
-
-def _lead(axes: Any, spot: Box, mark: tuple[float, float], radius: float) -> None:
-    """A thin line from a name to its mark, where they lie apart."""
-    near = (min(max(mark[0], spot.left), spot.right), min(max(mark[1], spot.bottom), spot.top))
-    if math.dist(near, mark) > radius + 6:
-        axes.annotate(
-            "",
-            mark,
-            near,
-            xycoords="figure pixels",
-            textcoords="figure pixels",
-            arrowprops={
-                "arrowstyle": "-",
-                "color": FAINT,
-                "linewidth": 0.9,
-                "shrinkA": 2,
-                "shrinkB": radius * 72 / DPI,
-            },
-        )
-
-
-def _obstacles(axes: Any, table: Sequence[Row]) -> list[Box]:
-    """The thin boxes of intervals and of the front, and the walls around the panel."""
-    lines = [
-        ((r.usd_per_million, r.accuracy_low), (r.usd_per_million, r.accuracy_high)) for r in table
-    ]
-    lines += list(pairwise(_front(table)))
-    boxes = []
-    for line in lines:
-        (x0, y0), (x1, y1) = sorted(map(tuple, axes.transData.transform(line)))
-        boxes.append(Box(x0 - 2, min(y0, y1) - 2, x1 + 2, max(y0, y1) + 2))
-    frame, far = axes.get_window_extent(), 1e4
-    return [
-        *boxes,
-        Box(-far, -far, frame.x0 + 2, far),
-        Box(frame.x1, -far, far, far),
-        Box(-far, -far, far, frame.y0 + 2),
-        Box(-far, frame.y1, far, far),
-    ]
 
 
 def _legend(tables: Sequence[Sequence[Row]]) -> list[Any]:

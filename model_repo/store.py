@@ -3,6 +3,7 @@
     MODEL/VERSION/model.json                 the signature
     MODEL/VERSION/example.json               one request to try it with
     MODEL/VERSION/skipped.json               the variants that are not there, and why
+    MODEL/VERSION/sensitivity.json           how much each layer minds int8 and pruning
     MODEL/VERSION/VARIANT/variant.json       the manifest, beside the artifact it vouches for
     .staging/                                variants being written
     .build/                                  the compilers' step cache, safe to delete

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shelf import profile, shelve
 
-from model_repo import picture
+from model_repo import cost_panel, picture
 from model_repo.cli import main
 from model_repo.errors import BadInput, MissingExtra
 from model_repo.labels import Box, place
@@ -86,7 +86,7 @@ def test_the_front_steps_up_where_more_money_buys_more_accuracy() -> None:
         row("c", 0.93, 3),
         row("d", 0.99, 4, pareto=False),
     ]
-    assert picture._front(table) == [(1, 0.9), (2, 0.9), (2, 0.95)]
+    assert cost_panel.front(table) == [(1, 0.9), (2, 0.9), (2, 0.95)]
 
 
 def test_a_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:

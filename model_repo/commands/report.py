@@ -13,13 +13,14 @@ from pathlib import Path
 import msgspec
 from msgspec import structs
 
-from model_repo import cascades, options
+from model_repo import cascades, options, sensitivity
 from model_repo.errors import Corrupt, NotFound
 from model_repo.findings import read_skips
 from model_repo.pareto import NOISE_RATIO, NOISE_S
 from model_repo.prices import PriceBook
 from model_repo.records import QUIET, SETTLED
 from model_repo.report import Row, finding, rows, times_cheaper
+from model_repo.sensitivity import Sensitivity
 from model_repo.store import Store
 from model_repo.survey import survey
 from model_repo.table import render
@@ -60,13 +61,14 @@ def run(args: argparse.Namespace) -> int:
     store = Store(args.repository)
     tables = _tables(store, args.model, book, day, problems)
     absent = [] if args.json else [_absent(store, table[0], problems) for table in tables]
+    layers = [_layers(store, table[0], problems) for table in tables]
     options.warn(problems)
     if args.json:
         flat = [_promised(row) for table in tables for row in table]
         print(msgspec.json.format(msgspec.json.encode(flat), indent=2).decode())
     elif tables:
-        parts = zip(tables, absent, strict=True)
-        print("\n\n".join(_text(table, book, day) + lines for table, lines in parts))
+        parts = zip(tables, absent, layers, strict=True)
+        print("\n\n".join(_text(table, book, day) + _worst(own) + no for table, no, own in parts))
         print(LEGEND)
         if not all(row.is_settled for table in tables for row in table):
             print(NOISY)
@@ -77,7 +79,8 @@ def run(args: argparse.Namespace) -> int:
     elif args.png:
         from model_repo.picture import draw
 
-        draw(tables, _prices([row for table in tables for row in table], book, day), args.png)
+        prices = _prices([row for table in tables for row in table], book, day)
+        draw(tables, prices, args.png, layers)
         print(f"drawn: {args.png}", file=sys.stderr)
     return 0
 
@@ -114,6 +117,20 @@ def _absent(store: Store, row: Row, problems: list[str]) -> str:
         return ""
     lines = [f"  {name}: {skip.reason}" for name, skip in skips.items()]
     return "".join(f"\n{line}" for line in ["not on the shelf:", *lines]) if lines else ""
+
+
+def _layers(store: Store, row: Row, problems: list[str]) -> Sensitivity | None:
+    """What the layers of the row's model version mind, if that is known."""
+    try:
+        return sensitivity.read(store, row.model, row.version)
+    except Corrupt as error:
+        problems.append(str(error))
+        return None
+
+
+def _worst(layers: Sensitivity | None) -> str:
+    named = sensitivity.line(layers) if layers else ""
+    return f"\n{named}" if named else ""
 
 
 def _text(table: Sequence[Row], book: PriceBook, day: date) -> str:
