@@ -172,6 +172,16 @@ def test_whole_heads_and_hidden_units_go_and_embeddings_stay(work: Work, tmp_pat
     assert torch.equal(forms.load(tmp_path, own.source, 0).module(images), network(images))
 
 
+def test_measured_ratios_keep_heads_whole_too(work: Work) -> None:
+    own = replace(work, source=replace(work.source, models={"attentive": Attentive}))
+    model = TorchModel("attentive", Attentive())
+    made = prune.apply(model, options(allocation="sensitivity", ratio=0.4, epochs=0), own).module
+    widths = {made.attention.query.out_features, made.attention.value.out_features}
+    assert len(widths) == 1 and widths.pop() in (4, 8, 12)
+    assert 8 <= made.widen.out_features < 24
+    assert made(torch.rand(3, 1, 8, 8)).shape == (3, 10)
+
+
 class Counting(nn.Module):
     """Holds a width beside its layers."""
 
