@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import shutil
 import tempfile
 import zipfile
 from collections import Counter
@@ -40,7 +43,12 @@ def write(proto: Any, path: Path) -> None:
             ) from error
         if precision:
             graph.set_rt_info(precision, openvino_ir.PRECISION)
-        openvino.serialize(graph, xml, weights)
+        try:
+            openvino.serialize(graph, xml, weights)
+        except Exception as error:  # OpenVINO's errors share no parent but Exception
+            if shutil.disk_usage(name).free < given.stat().st_size:  # it gives no reason itself
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+            raise
         with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as file:
             file.writestr(_entry(GRAPH), _renamed(xml.read_bytes()))
             file.writestr(_entry(WEIGHTS), weights.read_bytes())

@@ -17,7 +17,7 @@ from model_repo.tensors import Array
 
 Runner = Callable[[Mapping[str, Array]], Array]
 TOLERANCE = 1e-3
-BF16_TOLERANCE = 0.05
+BF16_TOLERANCE = 0.02
 QUANTIZED_TOLERANCE = 0.1
 """Largest difference, as a share of the largest output. bf16 keeps 8 bits of a number, so each
 operator loses up to 2^-9 of it. Kernels of whole numbers round where the graph's own definition
