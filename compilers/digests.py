@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from model_repo import plugins
 from model_repo.errors import BadInput, MissingExtra
 
 PACKAGE, DISTRIBUTION = "compilers", "farebox"
@@ -88,9 +89,19 @@ def _imports(tree: ast.AST) -> Iterator[str]:
             found = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
             found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "plugins.load":
+            found = _plugins(node.args[0])
         else:
             continue
         yield from (name for name in found if name.startswith(f"{PACKAGE}."))
+
+
+def _plugins(package: ast.expr) -> list[str]:
+    """What a call may load by name from a package of ours that it names in plain sight."""
+    name = package.value if isinstance(package, ast.Constant) else None
+    if not isinstance(name, str) or not name.startswith(f"{PACKAGE}."):
+        return []
+    return [f"{name}.{plugin}" for plugin in plugins.names(name)]
 
 
 def versions(libraries: Sequence[str]) -> dict[str, str]:

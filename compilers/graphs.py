@@ -59,3 +59,22 @@ def _strip_item(item: Any) -> None:
 def write(proto: Any, path: Path) -> None:
     """Write an ONNX model: the same model gives the same bytes."""
     path.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def drop_unused(graph: Any) -> None:
+    """Remove the constants that nothing reads."""
+    used = {item.name for item in graph.output} | _read(graph)
+    for place in reversed(range(len(graph.initializer))):
+        if graph.initializer[place].name not in used:
+            del graph.initializer[place]
+
+
+def _read(graph: Any) -> set[str]:
+    """The tensors that nodes read, those of inner graphs among them."""
+    names: set[str] = set()
+    for node in graph.node:
+        names.update(node.input)
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                names |= _read(inner) | {item.name for item in inner.output}
+    return names

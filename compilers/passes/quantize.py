@@ -1,121 +1,152 @@
-"""Compute in int8: weights per channel, activations in ranges seen on the calibration data."""
+"""Compute with fewer bits: int8, bfloat16, or weights kept in 8 or 4 bits."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from compilers import graphs
+from compilers import graphs, integers
 from compilers.contracts import Form, Work
-from compilers.datasets import Data
-from model_repo.errors import BadInput
+from compilers.source import Source
+from model_repo import plugins
+from model_repo.errors import BadInput, FareboxError
+from model_repo.records import PassStep
 
 FORM: Form = "onnx"
-LIBRARIES = ("numpy", "onnx", "onnxruntime")
-ROWS = 20
+LIBRARIES = ("nncf", "numpy", "onnx", "onnxruntime")
+INT8 = {"static", "qdq", "dynamic"}
+ORDER = {
+    "bf16": "bf16 says how the finished graph may be computed: put it last, and once",
+    "weights": "the weights are integers already, and no mode but bf16 takes those",
+    "int8": "its layers compute in int8 already: keep one of the two",
+}
 
 
 class Options(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """mode: static, with ranges from calibration rows, or dynamic, with ranges found at each run.
+    """mode: a file in `compilers/quantizers`.
 
-    static writes unsigned activations and signed weights (U8S8), the pair CPUs have kernels for.
-    ranges: how static ones are chosen from what was seen. per_channel: one scale for each output
-    channel of a weight, not one for all. reduce_range: 7-bit weights, for CPUs without VNNI,
-    where sums of U8S8 products can overflow. skip: names of ONNX nodes left in floating point.
+    static: int8 through NNCF, ranges from calibration rows. qdq: int8 through ONNX Runtime's own
+    calibration. dynamic: int8, ranges found at each run. weights: only they are integers, for
+    size. bf16: the graph stays, a runtime that can may compute it in bfloat16.
+
+    skip: names of ONNX nodes that stay in floating point. spare: how many more, those whose int8
+    alone costs the answers most. transformer (static): SmoothQuant; auto: if there is attention.
+    bits (weights): 8 or 4. ranges (qdq): how ranges are chosen from what was seen. per_channel
+    (qdq, dynamic): one scale for each output channel of a weight, not one for all. reduce_range
+    (static, qdq, dynamic): 7 of 8 bits, for CPUs without VNNI, where sums of U8S8 overflow.
     """
 
-    mode: Literal["static", "dynamic"] = "static"
+    mode: str = "static"
     ranges: Literal["minmax", "entropy", "percentile"] = "minmax"
     per_channel: bool = True
     reduce_range: bool = False
+    transformer: Literal["auto"] | bool = "auto"
+    bits: Literal[8, 4] = 8
     skip: tuple[str, ...] = ()
+    spare: Annotated[int, Meta(ge=0)] = 0
+
+
+def check_after(options: Options, before: tuple[PassStep, ...]) -> None:
+    """Raise BadInput for options of another mode, and after a `quantize` that leaves no room."""
+    _mode(options)
+    modes = [step.options["mode"] for step in before if step.name == "quantize"]
+    if not modes or (options.mode == "bf16" and "bf16" not in modes):
+        return
+    found = "int8" if modes[-1] in INT8 else modes[-1]
+    raise BadInput(f"quantize in mode {options.mode} after mode {modes[-1]}: {ORDER[found]}")
+
+
+def searched(source: Source) -> dict[str, tuple[Any, ...]]:
+    """What a search should try: every mode, and sparing the most sensitive layers."""
+    return {"mode": ("static", "qdq", "dynamic", "weights", "bf16"), "spare": (0, 1, 2)}
 
 
 def apply(model: Any, options: Options, work: Work) -> Any:
-    """The quantized onnx.ModelProto."""
+    """The quantized onnx.ModelProto.
+
+    Raises BadInput for a graph that is quantized already or that the mode cannot take, for names
+    to skip that it does not have, and for weights or ranges that are not finite.
+    """
+    mode = _mode(options)
+    work.say(f"quantizing, {options.mode}")
+    if options.mode == "bf16":
+        return mode.quantize(graphs.strip(model), options, (), work)
+    integers.check_unquantized(model)
+    ready = _prepared(model)
+    kept = _kept(ready, options, work)
+    try:
+        with _quiet():
+            made = mode.quantize(ready, options, kept, work)
+    except FareboxError:
+        raise
+    except Exception as error:  # a third-party quantizer raises anything on graphs it cannot take
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise BadInput(
+            f"quantize in mode {options.mode} cannot take this graph: {reason}"
+        ) from error
+    integers.check_scales(made)
+    return graphs.strip(made)
+
+
+def _mode(options: Options) -> Any:
+    """The file of the mode; raises BadInput if there is none, or an option belongs to others."""
+    names = plugins.names("compilers.quantizers")
+    if options.mode not in names:
+        raise BadInput(f"quantize: mode is {options.mode!r}: choose one of {', '.join(names)}")
+    modes = {name: plugins.load("compilers.quantizers", name) for name in names}
+    for name, default in zip(Options.__struct_fields__, Options.__struct_defaults__, strict=True):
+        is_given = name != "mode" and getattr(options, name) != default
+        if is_given and name not in modes[options.mode].OPTIONS:
+            owners = [other for other in names if name in modes[other].OPTIONS]
+            raise BadInput(
+                f"quantize: {name} belongs to mode {', '.join(owners)}, and mode is "
+                f"{options.mode}: leave {name} out or change the mode"
+            )
+    return modes[options.mode]
+
+
+def _prepared(model: Any) -> Any:
+    """Folded, with the shapes that the quantizers ask for, and a name on every node."""
     import onnx
-    from onnxruntime.quantization import quantize_dynamic
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    work.say(f"quantizing, {options.mode}")
     with tempfile.TemporaryDirectory() as name, _quiet():
-        given, ready, done = (Path(name) / f"{stage}.onnx" for stage in ("given", "ready", "done"))
+        given, ready = Path(name) / "given.onnx", Path(name) / "ready.onnx"
         graphs.write(model, given)
         # Shapes are inferred already by the exporter; the symbolic pass would need sympy.
         quant_pre_process(str(given), str(ready), skip_symbolic_shape=True)
-        _check_skip(options, onnx.load(ready))
-        shared = {
-            "per_channel": options.per_channel,
-            "reduce_range": options.reduce_range,
-            "nodes_to_exclude": list(options.skip),
-        }
-        if options.mode == "dynamic":
-            _forget_shapes(ready)
-            quantize_dynamic(str(ready), str(done), **shared)
-        else:
-            _quantize_static(ready, done, options, work.calibration, shared)
-        return graphs.strip(onnx.load(done))
+        proto = onnx.load(ready)
+    for place, node in enumerate(proto.graph.node):
+        node.name = node.name or f"{node.op_type}_{place}"
+    return proto
 
 
-def _check_skip(options: Options, proto: Any) -> None:
-    # The library says nothing of a name it does not find.
+def _kept(proto: Any, options: Options, work: Work) -> Collection[str]:
+    """The names of the nodes that stay in floating point."""
     names = {node.name for node in proto.graph.node}
     for name in options.skip:
-        if name not in names:
+        if name not in names:  # the libraries say nothing of a name they do not find
             raise BadInput(
                 f"quantize: skip names the node {name!r}, which the graph does not have: "
                 f"its nodes are {', '.join(sorted(names))}"
             )
+    if not options.spare:
+        return set(options.skip)
+    from compilers.sensitivity import quantization
 
-
-def _forget_shapes(path: Path) -> None:
-    # Dynamic quantization transposes weights and then trips over their recorded old shapes.
-    import onnx
-
-    proto = onnx.load(path)
-    del proto.graph.value_info[:]
-    graphs.write(proto, path)
-
-
-def _quantize_static(
-    ready: Path, done: Path, options: Options, data: Data, shared: dict[str, Any]
-) -> None:
-    from onnxruntime import quantization as ort
-
-    methods = {
-        "minmax": ort.CalibrationMethod.MinMax,
-        "entropy": ort.CalibrationMethod.Entropy,
-        "percentile": ort.CalibrationMethod.Percentile,
-    }
-    ort.quantize_static(
-        str(ready),
-        str(done),
-        Rows(data),
-        quant_format=ort.QuantFormat.QDQ,
-        activation_type=ort.QuantType.QUInt8,
-        weight_type=ort.QuantType.QInt8,
-        calibrate_method=methods[options.ranges],
-        **shared,
-    )
-
-
-class Rows:
-    """Feeds calibration rows in batches, as ONNX Runtime's calibrator asks for them."""
-
-    def __init__(self, data: Data) -> None:
-        starts = range(0, len(data), ROWS)
-        self._batches = iter([data.take(slice(at, at + ROWS)).inputs for at in starts])
-
-    def get_next(self) -> dict[str, Any] | None:
-        """The next batch, or None after the last."""
-        batch = next(self._batches, None)
-        return None if batch is None else dict(batch)
+    ranked = [name for name in quantization.rank(proto, work) if name not in options.skip]
+    if options.spare >= len(ranked):
+        raise BadInput(
+            f"quantize: spare is {options.spare}, and the graph has {len(ranked)} layers to "
+            "quantize: spare fewer"
+        )
+    return {*options.skip, *ranked[: options.spare]}
 
 
 @contextlib.contextmanager

@@ -1,0 +1,20 @@
+"""Cuts calibration rows into the batches that static modes run."""
+
+from __future__ import annotations
+
+from compilers.datasets import Data
+from model_repo.errors import BadInput
+from model_repo.tensors import Array
+
+ROWS = 20
+
+
+def batches(data: Data) -> list[dict[str, Array]]:
+    """Batches of ROWS, in order; raises BadInput if there are none."""
+    if not len(data):
+        raise BadInput(
+            "quantize: there are no calibration rows to take ranges from: give some, or choose "
+            "the mode dynamic, weights or bf16, which need none"
+        )
+    starts = range(0, len(data), ROWS)
+    return [dict(data.take(slice(at, at + ROWS)).inputs) for at in starts]
