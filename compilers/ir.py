@@ -35,7 +35,7 @@ def write(proto: Any, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as name:
         given, xml, weights = (Path(name, file) for file in ("model.onnx", GRAPH, WEIGHTS))
         # Its int8 kernels are the fastest where the zero point is 0.
-            graphs.write(signs.signed(_copy(proto)), given)
+        graphs.write(signs.signed(_copy(proto)), given)
         try:
             graph = openvino.Core().read_model(given)
         except Exception as error:  # OpenVINO's errors share no parent but Exception
