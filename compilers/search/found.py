@@ -79,14 +79,13 @@ def _changed(step: PassStep) -> dict[str, Any]:
     """The options that are not at their defaults."""
     options = plugins.load(PASSES, step.name).Options
     usual = {
-        f.encode_name: msgspec.to_builtins(
-            f.default_factory() if f.default is msgspec.NODEFAULT else f.default
-        )
+        f.name: f.default_factory() if f.default is msgspec.NODEFAULT else f.default
         for f in msgspec.structs.fields(options)
         if not f.required
     }
+    encode = msgspec.json.encode  # in which a list and a tuple are the same
     return {
         name: value
         for name, value in step.options.items()
-        if name not in usual or usual[name] != value
+        if name not in usual or encode(usual[name]) != encode(value)
     }

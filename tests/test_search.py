@@ -1,0 +1,221 @@
+"""A search tries what makes sense, keeps what pays, and says it as a recipe would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_recipe
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compilers.build import compile_plan
+from compilers.cache import Cache
+from compilers.materials import gather
+from compilers.plan import Plan, read_plan
+from compilers.progress import Progress
+from compilers.recipe import parse_recipe
+from compilers.search import found, run, space
+from compilers.search.explore import UNUSABLE, Search, name_of
+from compilers.search.halving import TOP
+from compilers.search.space import Space, Steps
+from compilers.search.trials import Measured, Trial, Trials, scaled
+from compilers.search.watch import OutOfTime, Watch
+from model_repo.errors import BadInput
+from model_repo.records import PassStep
+from model_repo.store import Store
+
+SPACE = Space(
+    {
+        "prune": {"ratio": (0.25, 0.5), "epochs": (9,)},
+        "distill": {"student": ("student",), "epochs": (9,), "temperature": (1.0, 3.0)},
+        "quantize": {"mode": ("static", "dynamic")},
+    },
+    ("prune", "distill"),
+    ("quantize",),
+)
+SMALL = Space({"quantize": {"mode": ("dynamic",)}}, (), ("quantize",))
+
+
+@given(st.integers(0, 500))
+def test_chains_hold_what_may_be_tried_torch_first(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    parents: list[Steps] = []
+    for chain in islice(space.proposals(SPACE, parents, rng), 5):
+        parents.append(chain)
+        forms = [step.name in SPACE.torch for step in chain]
+        assert forms == sorted(forms, reverse=True)
+        assert sum(forms) == len({step.name for step in chain if step.name in SPACE.torch})
+        for step in chain:
+            for option, value in step.options.items():
+                assert value in SPACE.values[step.name][option]
+            assert step.name == "quantize" or step.options["epochs"] == 9
+
+
+def test_the_recipes_own_values_may_be_combined_with_all_others(tmp_path: Path) -> None:
+    plan = read_plan(tiny_recipe.write(tmp_path))
+    seen = space.survey(plan, gather(plan, lambda _: None).source)
+    assert seen.torch == ("distill", "prune") and "quantize" in seen.onnx
+    assert seen.values["prune"]["epochs"] == (3, 9, 1), "as the source, for longer, as the recipe"
+    assert seen.values["distill"]["student"] == ("teacher", "student")
+
+
+@pytest.mark.parametrize("share", [1 / 9, 1 / 3, 1.0])
+def test_a_share_of_the_epochs_is_one_at_least(share: float) -> None:
+    steps = (PassStep("prune", {"epochs": 9, "ratio": 0.5}), PassStep("quantize", {}))
+    assert scaled(steps, share)[0].options == {"epochs": round(9 * share), "ratio": 0.5}
+    assert scaled((PassStep("prune", {"epochs": 2}),), share)[0].options["epochs"] in (1, 2)
+
+
+def full(plan: Plan, tmp_path: Path, steps: Steps) -> Steps:
+    admitted = Trials(plan, Cache(tmp_path), gather(plan, lambda _: None)).admit(steps)
+    assert admitted
+    return admitted
+
+
+def test_what_is_found_is_said_as_a_recipe_says_it(tmp_path: Path) -> None:
+    plan = read_plan(tiny_recipe.write(tmp_path))
+    given = (
+        PassStep("distill", {"student": "student", "epochs": 9}),
+        PassStep("prune", {"ratio": 0.25}),
+        PassStep("quantize", {"mode": "dynamic"}),
+    )
+    steps = full(plan, tmp_path, given)
+    name = found.title(steps, "abcdef")
+    assert name == "found-student-prune25-quantize-dynamic-abcd"
+    text = tiny_recipe.RECIPE + found.lines(name, steps)
+    assert parse_recipe(text, "x").variants[name] == given, "defaults are left out"
+    assert found.spell(()) == "the reference"
+
+
+def test_chosen_are_those_that_nothing_else_matches() -> None:
+    own = [(0.02, 0.0, 0.0)]
+    points = {
+        "dearer": (0.02, 0.5, 0.5),
+        "hardly cheaper": (0.02, -0.01, -0.02),
+        "cheaper": (0.02, -1.0, -1.0),
+        "as cheap": (0.02, -1.01, -1.01),
+        "better": (0.01, 1.0, 1.0),
+    }
+    assert sorted(found.choose(points, own, 5)) == ["as cheap", "better"]
+    assert len(found.choose(points, own, 1)) == 1 and found.choose({}, own, 3) == []
+
+
+def test_a_watch_ends_what_is_going_on() -> None:
+    Watch(100).say("nothing is shown where standard error is no terminal")
+    with pytest.raises(OutOfTime):
+        Watch(0).say("too late")
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Store]:
+    folder = tmp_path_factory.mktemp("searched")
+    plan, store = read_plan(tiny_recipe.write(folder)), Store(folder / "repository")
+    with Progress(1) as progress:
+        assert compile_plan(plan, store, progress) == {}
+    return plan, store
+
+
+def explore(
+    compiled: tuple[Plan, Store], among: Space, watch: Watch, pass_on: Callable[[Trials], Trials]
+) -> Search:
+    plan, store = compiled
+    cache = Cache(store.root)
+    trials = pass_on(Trials(plan, cache, replace(gather(plan, watch.say), say=watch.say)))
+    search = Search(among, trials, watch, cache, lambda _: 1e-5, plan.recipe.seed)
+    search.run(run._own(plan))
+    return search
+
+
+def test_a_small_space_is_exhausted_and_found_again(compiled: tuple[Plan, Store]) -> None:
+    first = explore(compiled, SMALL, Watch(1e6), lambda trials: trials)
+    assert first.is_exhausted and first.trials.paid == first.ended > len(first.own)
+    again = explore(compiled, SMALL, Watch(1e6), lambda trials: trials)
+    assert again.is_exhausted and again.trials.paid == 0
+    assert again.rungs.points == first.rungs.points, "figures are measured once"
+    assert set(first.rungs.points[TOP]) == set(first.steps), "what is not trained is tried in full"
+
+
+def test_a_failing_trial_is_one_line_for_each_reason(
+    compiled: tuple[Plan, Store], capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Failing(Trials):
+        def run(self, steps: Steps) -> Trial:
+            if steps[-1:] and steps[-1].options.get("mode") == "dynamic":
+                self.paid += 1
+                raise RuntimeError("the moon\nis full")
+            return super().run(steps)
+
+    def fail(trials: Trials) -> Trials:
+        trials.__class__ = Failing
+        return trials
+
+    search = explore(compiled, SMALL, Watch(1e6), fail)
+    assert search.is_exhausted and search.failed >= 1
+    said = capsys.readouterr().err
+    assert said.count("RuntimeError: the moon is full") == 1 and said.startswith("tried in vain")
+
+
+def test_accuracy_has_a_floor(compiled: tuple[Plan, Store]) -> None:
+    search = explore(compiled, SMALL, Watch(1e6), lambda trials: trials)
+    lowest = min(search.best[name].accuracy for name in search.own)
+    assert search.floor <= lowest
+    bad = Measured("cpu", "onnx_graph", search.floor - 0.01, 1e-9, 1e-9)
+    worse = Measured("cpu", "onnx_graph", search.floor - 0.02, 1e-9, 1e-9)
+    assert UNUSABLE < search.point(bad)[0] < search.point(worse)[0]
+
+
+def test_findings_become_variants_of_the_plan_in_their_cheapest_format(
+    compiled: tuple[Plan, Store],
+) -> None:
+    plan, store = compiled
+    search = explore(compiled, SMALL, Watch(1e6), lambda trials: trials)
+    (name,) = [name for name in search.steps if name not in search.own][:1]
+    search.rungs.points[TOP][name] = (-1.0, -50.0, -50.0)
+    findings = run._findings(plan, search, 1)
+    (title,) = findings.variants
+    assert title.startswith("found-quantize-dynamic-") and title.endswith(name[:4])
+    (added,) = [each for each in findings.plan.variants if each.name == title]
+    assert added.artifact_format == search.best[name].artifact_format
+    assert findings.plan.variants[: len(plan.variants)] == plan.variants
+    with Progress(1) as progress:
+        assert compile_plan(findings.plan, store, progress) == {}
+        assert compile_plan(plan, store, progress) == {}, "the recipe leaves what was found alone"
+    made = tuple(chosen.record for chosen in added.passes)
+    assert name_of(store.variant(added.key).steps) == name_of(made)
+
+
+def test_a_recipe_that_makes_no_sense_is_not_admitted(compiled: tuple[Plan, Store]) -> None:
+    plan, store = compiled
+    trials = Trials(plan, Cache(store.root), gather(plan, lambda _: None))
+    assert trials.admit((PassStep("quantize"), PassStep("prune", {"ratio": 0.5}))) is None
+    assert trials.admit((PassStep("distill", {"student": "nobody"}),)) is None
+    assert name_of(full(plan, store.root, (PassStep("quantize"),))) != name_of(())
+
+
+def test_a_trial_that_time_ended_is_no_failure(compiled: tuple[Plan, Store]) -> None:
+    plan, store = compiled
+    said: list[str] = []
+
+    def out(text: str) -> None:
+        said.append(text)
+        raise OutOfTime
+
+    trials = Trials(plan, Cache(store.root), replace(gather(plan, lambda _: None), say=out))
+    steps = full(plan, store.root, (PassStep("prune", {"ratio": 0.25, "epochs": 2}),))
+    for _ in range(2):
+        with pytest.raises(OutOfTime):
+            trials.run(steps)
+    assert len(said) == 2, "it is tried again the next time"
+
+
+def test_options_that_do_not_fit_are_sentences(tmp_path: Path) -> None:
+    plan = read_plan(tiny_recipe.write(tmp_path))
+    with pytest.raises(BadInput):
+        Trials(plan, Cache(tmp_path), gather(plan, lambda _: None))._planned(
+            (PassStep("prune", {"ratio": 2.0}),)
+        )
