@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import time
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +23,7 @@ import numpy as np
 from model_repo import telemetry
 from model_repo.errors import BadInput, Corrupt, Expired, MissingExtra, Unavailable
 from model_repo.lending import Lending
+from model_repo.openvino_tensors import refused, tensor_maker, zeros
 from model_repo.records import Model, TensorSpec
 from model_repo.tensors import Array
 
@@ -30,7 +32,6 @@ GRAPH, WEIGHTS = "model.xml", "model.bin"
 PRECISION = ["farebox", "precision"]
 """Where a graph says, in its rt_info, that it may be computed in bf16; else it is in fp32."""
 _LOOPS = {"If", "Loop"}
-_INT32 = np.iinfo(np.int32)
 
 
 class OpenvinoSession:
@@ -41,20 +42,31 @@ class OpenvinoSession:
 
     def __init__(self, compiled: Sequence[Any], model: Model, has_loops: bool) -> None:
         first = compiled[0]
-        self._requests = Lending([each.create_infer_request() for each in compiled])
+        requests = [each.create_infer_request() for each in compiled]
         self._inputs = _places(first.inputs, model.inputs)
-        self._convert = {spec.name: _converter(spec) for spec in model.inputs}
+        self._convert = {spec.name: tensor_maker(load_openvino(), spec) for spec in model.inputs}
         self._outputs = _places(first.outputs, model.outputs)
         self._bf16 = [spec.name for spec in model.outputs if spec.datatype == "BF16"]
         self._has_loops = has_loops
         self._seen: set[tuple[Any, ...]] = set()
+        if len(requests) > 1 and not has_loops:
+            self._warm(requests, model)
+        self._requests = Lending(requests)
+
+    def _warm(self, requests: Sequence[Any], model: Model) -> None:
+        """Run each once, since the first run takes long: a server's caller finds any of them."""
+        inputs = {spec.name: zeros(spec) for spec in model.inputs}
+        for request in requests:
+            with suppress(Exception):  # zeros are no valid input of every model
+                self._feed(request, inputs)
+                request.infer()
 
     def run(
         self, inputs: Mapping[str, Array], limit_s: float | None = None
     ) -> tuple[dict[str, Array], int]:
         start = time.thread_time_ns()
         if inputs.keys() != self._inputs.keys():
-            raise _refused(f"it takes {list(self._inputs)}, and {list(inputs)} were given")
+            raise refused(f"it takes {list(self._inputs)}, and {list(inputs)} were given")
         if limit_s is not None:
             shapes = tuple(inputs[name].shape for name in self._inputs)
             # Without loops, what has these shapes takes as long as what had them before.
@@ -131,47 +143,13 @@ def _places(ports: Sequence[Any], specs: Sequence[TensorSpec]) -> dict[str, int]
     return {spec.name: found[spec.name] for spec in specs}
 
 
-def _converter(spec: TensorSpec) -> Callable[[Array], Any]:
-    """What makes a tensor of an array, over its memory where OpenVINO can share it.
-
-    It cannot where the array is not in one piece or may not be written to.
-    """
-    openvino = load_openvino()
-    tensor_of = openvino.Tensor
-
-    def share(array: Array) -> Any:
-        flags = array.flags
-        return tensor_of(array, shared_memory=flags.c_contiguous and flags.writeable)
-
-    def share_narrow(array: Array) -> Any:
-        # It computes in 32 bits and would cut off what is beyond, without a word.
-        if array.size and not (array.max() <= _INT32.max and array.min() >= _INT32.min):
-            raise _refused(
-                f"tensor {spec.name!r} holds a number that takes more than 32 bits, and OpenVINO "
-                "computes in 32: give smaller ones, or ask for a variant on ONNX Runtime"
-            )
-        return share(array)
-
-    def copy_bf16(array: Array) -> Any:
-        tensor = tensor_of(openvino.Type.bf16, array.shape)
-        tensor.data[...] = array.view(np.float16)
-        return tensor
-
-    special = dict.fromkeys(("INT64", "UINT64", "UINT32"), share_narrow) | {"BF16": copy_bf16}
-    return special.get(spec.datatype, share)
-
-
-def _refused(reason: str) -> BadInput:
-    return BadInput(f"the model refused these inputs: {reason}")
-
-
 def _translated(error: Exception) -> Exception:
     if isinstance(error, BadInput):
         return error
     reason = told(error)
     if isinstance(error, MemoryError) or "alloc" in reason:
         return Unavailable(f"the runtime is out of memory: {reason}")
-    return _refused(reason)
+    return refused(reason)
 
 
 def told(error: Exception) -> str:
