@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +11,7 @@ from msgspec import Meta, Struct
 
 from compilers import graphs, integers
 from compilers.contracts import Form, Work
+from compilers.quiet import hushed
 from compilers.source import Source
 from model_repo import plugins
 from model_repo.errors import BadInput, FareboxError
@@ -81,7 +80,7 @@ def apply(model: Any, options: Options, work: Work) -> Any:
     ready = _prepared(model)
     kept = _kept(ready, options, work)
     try:
-        with _quiet():
+        with hushed(""):
             made = mode.quantize(ready, options, kept, work)
     except FareboxError:
         raise
@@ -116,7 +115,7 @@ def _prepared(model: Any) -> Any:
     import onnx
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    with tempfile.TemporaryDirectory() as name, _quiet():
+    with tempfile.TemporaryDirectory() as name, hushed(""):
         given, ready = Path(name) / "given.onnx", Path(name) / "ready.onnx"
         graphs.write(model, given)
         # Shapes are inferred already by the exporter; the symbolic pass would need sympy.
@@ -147,15 +146,3 @@ def _kept(proto: Any, options: Options, work: Work) -> Collection[str]:
             "quantize: spare fewer"
         )
     return {*options.skip, *ranked[: options.spare]}
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    # The library warns on the root logger of steps that are done here or are not wanted.
-    logger = logging.getLogger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

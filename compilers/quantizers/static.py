@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from compilers import calibration, signs
 from compilers.contracts import Work
+from compilers.quiet import hushed
 from model_repo import telemetry
 from model_repo.errors import MissingExtra
 
@@ -26,8 +26,9 @@ def quantize(proto: Any, options: Options, kept: Collection[str], work: Work) ->
     of activations into the weights, and products of two activations stay in floating point.
     """
     rows = calibration.batches(work.calibration)
-    with _quiet():
-        nncf = _load_nncf()
+    nncf = _load_nncf()
+    # It draws bars of its own on stdout, and logs each step.
+    with redirect_stdout(io.StringIO()), hushed("nncf"):
         made = nncf.quantize(
             proto,
             nncf.Dataset(rows),
@@ -73,15 +74,3 @@ def _load_nncf() -> Any:
     except ImportError as error:
         raise MissingExtra("quantize in mode static", "nncf", "compile") from error
     return nncf
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The library draws bars of its own on stdout and logs each step."""
-    logger = logging.getLogger("nncf")
-    with contextlib.redirect_stdout(io.StringIO()):
-        logger.disabled = True
-        try:
-            yield
-        finally:
-            logger.disabled = False
