@@ -16,7 +16,7 @@ from model_repo.records import Model
 from model_repo.runtime import Session
 
 WARM_UPS = 2
-BUDGET_S = 0.9
+BUDGET_S = 0.5
 FEWEST_ROUNDS, MOST_ROUNDS = 5, 300
 MARGIN = 1.1
 """Closer than this, times what the other costs, only a full profile says which is cheaper."""
