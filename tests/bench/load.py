@@ -41,8 +41,14 @@ def cpu_seconds(pid: int) -> float:
 class _Connection(asyncio.Protocol):
     """Sends the next of its requests as soon as the last answer is whole."""
 
-    def __init__(self, requests: list[bytes], until: float, done: asyncio.Future[None]) -> None:
-        self._requests, self._until, self._done = requests, until, done
+    def __init__(
+        self,
+        requests: list[bytes],
+        until: float,
+        done: asyncio.Future[None],
+        watch: Callable[[bytes], None] | None,
+    ) -> None:
+        self._requests, self._until, self._done, self._watch = requests, until, done, watch
         self._buffer = bytearray()
         self.latencies: list[float] = []
         self.errors = 0
@@ -66,6 +72,8 @@ class _Connection(asyncio.Protocol):
         if len(self._buffer) < head + 4 + length:
             return
         self.errors += not text.startswith(b"http/1.1 200")
+        if self._watch:
+            self._watch(bytes(self._buffer[head + 4 :]))
         self._buffer.clear()
         self.latencies.append(time.perf_counter() - self._start)
         if time.perf_counter() < self._until:
@@ -86,21 +94,31 @@ def http_request(path: str, body: bytes, headers: dict[str, str] | None = None) 
 
 
 async def http(
-    port: int, pid: int, requests: list[bytes], seconds: float, connections: int = 16
+    port: int,
+    pid: int,
+    requests: list[bytes],
+    seconds: float,
+    connections: int = 16,
+    watch: Callable[[bytes], None] | None = None,
 ) -> Load:
     """Closed-loop load over `connections`; a short warm-up is not counted.
 
-    Answers other than 200 are counted in `errors`, and in the latencies too.
+    Answers other than 200 are counted in `errors`, and in the latencies too. watch: is given the
+    body of each answer that counts.
     """
     await _http_once(port, requests, min(1.0, seconds / 4), connections)
     before, start = cpu_seconds(pid), time.perf_counter()
-    latencies, errors = await _http_once(port, requests, seconds, connections)
+    latencies, errors = await _http_once(port, requests, seconds, connections, watch)
     took = time.perf_counter() - start
     return Load(len(latencies), took, cpu_seconds(pid) - before, latencies, errors)
 
 
 async def _http_once(
-    port: int, requests: list[bytes], seconds: float, connections: int
+    port: int,
+    requests: list[bytes],
+    seconds: float,
+    connections: int,
+    watch: Callable[[bytes], None] | None = None,
 ) -> tuple[list[float], int]:
     loop = asyncio.get_running_loop()
     until = time.perf_counter() + seconds
@@ -109,7 +127,7 @@ async def _http_once(
     for index in range(connections):
         done: asyncio.Future[None] = loop.create_future()
         turned = requests[index % len(requests) :] + requests[: index % len(requests)]
-        protocol = _Connection(turned, until, done)
+        protocol = _Connection(turned, until, done, watch)
         await loop.create_connection(lambda p=protocol: p, "127.0.0.1", port)
         protocols.append(protocol)
         waits.append(done)
