@@ -25,7 +25,7 @@ def quantizing(graph: Any) -> Counter[str]:
     return Counter(
         kind
         for kind in kinds(graph)
-        if "Quant" in kind or "Integer" in kind or kind.startswith("QLinear")
+        if "quant" in kind.lower() or "Integer" in kind or kind.startswith("QLinear")
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from compilers import graphs
+from compilers import graphs, integers
 from compilers.forms import TorchModel
 from compilers.materials import Materials
 from model_repo import runtime
@@ -102,10 +102,6 @@ def tolerance_of(model: Any) -> float:
     """How far, as a share of the largest output, answers may be from those of `model`."""
     if isinstance(model, TorchModel):
         return TOLERANCE
-    if _is_quantized(model):
+    if integers.quantizing(model.graph):
         return QUANTIZED_TOLERANCE
     return BF16_TOLERANCE if graphs.precision(model) else TOLERANCE
-
-
-def _is_quantized(model: Any) -> bool:
-    return any("Quantize" in node.op_type or "Integer" in node.op_type for node in model.graph.node)

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import tiny_recipe
+from onnx import TensorProto
 
-from compilers import export
+from compilers import export, graphs, integers
 from compilers.contracts import Work
+from compilers.datasets import Data
 from compilers.forms import TorchModel
 from compilers.passes import quantize
+from model_repo import plugins
 from model_repo.errors import BadInput
+from model_repo.records import PassStep
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +40,6 @@ def exported(work: Work) -> bytes:
 
 @pytest.fixture
 def graph(exported: bytes) -> Any:
-    import onnx
-
     return onnx.load_from_string(exported)
 
 
@@ -49,49 +55,158 @@ def answers(proto: Any, work: Work) -> np.ndarray:
     return scores
 
 
-@pytest.mark.parametrize("mode", ["static", "dynamic"])
-def test_answers_almost_as_before(work: Work, graph: Any, mode: str) -> None:
+def options(mode: str, **others: Any) -> quantize.Options:
+    return quantize.Options(mode=mode, **others)
+
+
+@pytest.mark.parametrize("mode", ["static", "qdq", "dynamic", "weights"])
+def test_answers_almost_as_before(
+    work: Work, graph: Any, mode: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     before = answers(graph, work)
     level = logging.getLogger().level
-    made = quantize.apply(graph, quantize.Options(mode=mode), work)  # type: ignore[arg-type]  # one of two
+    made = quantize.apply(graph, options(mode), work)
     gap = np.abs(answers(made, work) - before).max() / np.abs(before).max()
     assert 0 < gap < 0.1
     assert logging.getLogger().level == level
-    assert any("Quantize" in kind or "Integer" in kind for kind in kinds(made))
+    assert integers.quantizing(made.graph)
+    assert capfd.readouterr() == ("", "")
 
 
-def test_static_is_unsigned_by_signed_and_per_channel(work: Work, graph: Any) -> None:
-    import onnx
-
-    made = quantize.apply(graph, quantize.Options(), work)
+@pytest.mark.parametrize("mode", ["static", "qdq"])
+def test_ranges_from_rows_are_unsigned_by_signed_and_per_channel(
+    work: Work, graph: Any, mode: str
+) -> None:
+    made = quantize.apply(graph, options(mode), work)
     types = {item.name: item.data_type for item in made.graph.initializer}
-    assert onnx.TensorProto.INT8 in types.values()
-    assert onnx.TensorProto.UINT8 in types.values()
-    axes = [
-        item
-        for node in made.graph.node
-        if node.op_type == "DequantizeLinear"
-        for item in node.attribute
-        if item.name == "axis"
+    activations = [n for n in made.graph.node if n.op_type == "QuantizeLinear"]
+    assert {types[n.input[2]] for n in activations} == {TensorProto.UINT8}
+    weights = [
+        n for n in made.graph.node if n.op_type == "DequantizeLinear" and n.input[0] in types
     ]
-    assert axes, "a scale for each output channel"
+    assert TensorProto.INT8 in {types[n.input[0]] for n in weights}
+    shapes = {item.name: len(item.dims) for item in made.graph.initializer}
+    assert any(shapes[n.input[1]] == 1 for n in weights), "a scale for each output channel"
 
 
-def test_the_same_model_gives_the_same_bytes(work: Work, graph: Any) -> None:
-    made = [
-        quantize.apply(graph, quantize.Options(), work).SerializeToString(deterministic=True)
-        for _ in range(2)
-    ]
-    assert made[0] == made[1]
+@pytest.mark.parametrize("mode", ["static", "qdq", "dynamic", "weights"])
+def test_the_same_model_gives_the_same_bytes(work: Work, exported: bytes, mode: str) -> None:
+    made = [quantize.apply(onnx.load_from_string(exported), options(mode), work) for _ in range(2)]
+    first, second = (each.SerializeToString(deterministic=True) for each in made)
+    assert first == second
 
 
-def test_a_node_to_skip_stays_in_floating_point(work: Work, graph: Any) -> None:
-    all_of_it = kinds(quantize.apply(graph, quantize.Options(), work))
+@pytest.mark.parametrize("mode", ["static", "qdq"])
+def test_a_node_to_skip_stays_in_floating_point(work: Work, graph: Any, mode: str) -> None:
+    all_of_it = kinds(quantize.apply(graph, options(mode), work))
     name = next(node.name for node in graph.graph.node if node.op_type == "Gemm")
-    rest = kinds(quantize.apply(graph, quantize.Options(skip=(name,)), work))
+    rest = kinds(quantize.apply(graph, options(mode, skip=(name,)), work))
     assert rest["DequantizeLinear"] < all_of_it["DequantizeLinear"]
 
 
 def test_an_unknown_node_to_skip_is_refused(work: Work, graph: Any) -> None:
     with pytest.raises(BadInput, match=r"skip names the node 'none'.*its nodes are"):
-        quantize.apply(graph, quantize.Options(skip=("none",)), work)
+        quantize.apply(graph, options("static", skip=("none",)), work)
+
+
+def test_the_most_sensitive_layers_are_spared(work: Work, graph: Any) -> None:
+    made = quantize.apply(graph, options("qdq", spare=1), work)
+    assert kinds(made)["Conv"] + kinds(made)["Gemm"] == 2
+    all_of_it = kinds(quantize.apply(graph, options("qdq"), work))
+    assert kinds(made)["DequantizeLinear"] < all_of_it["DequantizeLinear"]
+    with pytest.raises(BadInput, match="spare is 2, and the graph has 2 layers"):
+        quantize.apply(graph, options("qdq", spare=2), work)
+
+
+def test_bf16_changes_nothing_but_what_the_graph_says_of_itself(work: Work, graph: Any) -> None:
+    made = quantize.apply(onnx.load_from_string(graph.SerializeToString()), options("bf16"), work)
+    assert graphs.precision(made) == "bf16"
+    assert list(made.graph.node) == list(graph.graph.node)
+    int8 = quantize.apply(graph, options("qdq"), work)
+    assert integers.quantizing(quantize.apply(int8, options("bf16"), work).graph)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"mode": "int8"}, "mode is 'int8': choose one of bf16, dynamic, qdq, static, weights"),
+        ({"ranges": "entropy"}, "ranges belongs to mode qdq, and mode is static"),
+        ({"mode": "weights", "reduce_range": True}, "belongs to mode dynamic, qdq, static, and"),
+        ({"mode": "static", "bits": 4}, "bits belongs to mode weights, and mode is static"),
+        ({"mode": "bf16", "spare": 1}, "spare belongs to mode dynamic, qdq, static, weights"),
+    ],
+)
+def test_options_of_another_mode_are_refused(given: dict[str, Any], reason: str) -> None:
+    with pytest.raises(BadInput, match=reason):
+        quantize.check_after(quantize.Options(**given), ())
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "reason"),
+    [
+        ("static", "dynamic", "compute in int8 already"),
+        ("qdq", "weights", "compute in int8 already"),
+        ("weights", "static", "the weights are integers already"),
+        ("bf16", "static", "put it last, and once"),
+        ("bf16", "bf16", "put it last, and once"),
+        ("static", "bf16", ""),
+        ("weights", "bf16", ""),
+    ],
+)
+def test_modes_that_do_not_compose_are_refused(before: str, after: str, reason: str) -> None:
+    steps = (PassStep("fuse"), PassStep("quantize", {"mode": before}))
+    quantize.check_after(options(after), steps[:1])
+    if not reason:
+        quantize.check_after(options(after), steps)
+        return
+    with pytest.raises(BadInput, match=f"mode {after} after mode {before}.*{reason}"):
+        quantize.check_after(options(after), steps)
+
+
+def test_what_is_quantized_already_is_refused(work: Work, graph: Any) -> None:
+    made = quantize.apply(graph, options("dynamic"), work)
+    with pytest.raises(BadInput, match="holds quantized operators already"):
+        quantize.apply(made, options("qdq"), work)
+
+
+@pytest.mark.parametrize("mode", ["static", "qdq", "dynamic", "weights"])
+def test_a_weight_that_is_no_number_is_refused(work: Work, graph: Any, mode: str) -> None:
+    spoilt = next(item for item in graph.graph.initializer if len(item.dims) > 1)
+    array = onnx.numpy_helper.to_array(spoilt).copy()
+    array.flat[3] = np.nan
+    spoilt.CopyFrom(onnx.numpy_helper.from_array(array, spoilt.name))
+    with pytest.raises(BadInput, match=f"the weight '{spoilt.name}' holds NaN"):
+        quantize.apply(graph, options(mode), work)
+
+
+@pytest.mark.parametrize("mode", ["static", "qdq"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_rows_without_finite_ranges_are_refused(
+    work: Work, graph: Any, mode: str, bad: float
+) -> None:
+    spoilt = {name: array.copy() for name, array in work.calibration.inputs.items()}
+    next(iter(spoilt.values()))[5] = bad
+    with pytest.raises(BadInput, match=r"quantize.*(finite range|cannot take)"):
+        quantize.apply(graph, options(mode), replace(work, calibration=Data(spoilt)))
+
+
+@pytest.mark.parametrize("mode", ["static", "qdq"])
+def test_no_calibration_rows_is_said(work: Work, graph: Any, mode: str) -> None:
+    none = replace(work, calibration=work.calibration.take(slice(0, 0)))
+    with pytest.raises(BadInput, match="no calibration rows to take ranges from"):
+        quantize.apply(graph, options(mode), none)
+    assert quantize.apply(graph, options("dynamic"), none)
+
+
+def test_what_search_tries_is_allowed(work: Work) -> None:
+    found = quantize.searched(work.source)
+    for mode in found["mode"]:
+        quantize.check_after(options(mode), ())
+
+
+def test_the_libraries_that_modes_import_are_listed() -> None:
+    listed = set(quantize.LIBRARIES)
+    for name in plugins.names("compilers.quantizers"):
+        text = Path(str(plugins.load("compilers.quantizers", name).__file__)).read_text()
+        imported = set(re.findall(r"^ +(?:import|from) (\w+)", text, re.MULTILINE))
+        assert imported - {"compilers", "model_repo"} <= listed

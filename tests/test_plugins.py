@@ -10,7 +10,13 @@ import pytest
 from model_repo import cli, plugins
 from model_repo.errors import NotFound
 
-PACKAGES = ("policies.routing", "compilers.passes", "compilers.targets", "model_repo.runtimes")
+PACKAGES = (
+    "policies.routing",
+    "compilers.passes",
+    "compilers.quantizers",
+    "compilers.targets",
+    "model_repo.runtimes",
+)
 
 
 def files(package: str) -> list[str]:
