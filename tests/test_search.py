@@ -210,7 +210,7 @@ def test_a_trial_that_time_ended_is_no_failure(compiled: tuple[Plan, Store]) -> 
     for _ in range(2):
         with pytest.raises(OutOfTime):
             trials.run(steps)
-    assert len(said) == 2, "it is tried again the next time"
+    assert len(said) == 2 and trials.paid == 0, "it is tried again the next time"
 
 
 def test_options_that_do_not_fit_are_sentences(tmp_path: Path) -> None:

@@ -57,11 +57,14 @@ class Search:
     """Why trials failed: each reason is told once."""
 
     def run(self, own: Sequence[Steps]) -> None:
-        """Measure the recipe's own variants, the reference first, then explore till time is up."""
+        """Measure the recipe's own variants, the reference first, then explore till time is up.
+
+        Trials that are kept from before cost no time, so all of them are found again.
+        """
         try:
             self._begin(own)
             turn = 0
-            while not self.watch.is_over():
+            while True:
                 job = self.rungs.promotable()
                 if job is None:
                     name = self._propose(turn)

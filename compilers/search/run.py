@@ -34,7 +34,7 @@ def search(plan: Plan, store: Store, watch: Watch, most: int, usd_per_device_s: 
 
     Raises Unavailable if another command writes to the repository.
     """
-    materials = gather(plan, watch.say)
+    materials = gather(plan, watch.show)
     own = _own(plan)
     with store.writing():
         cache = Cache(store.root)

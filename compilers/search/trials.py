@@ -100,6 +100,7 @@ class Trials:
         return [planned for planned in extended.variants if planned.name == NAME]
 
     def _try(self, entrants: Sequence[tuple[PlannedVariant, Step]]) -> Trial:
+        self._materials.say("a new trial")  # raises if there is no time for one
         self.paid += 1
         made: dict[str, tuple[PlannedVariant, Path]] = {}
         reason = "no format of its targets can be run here"

@@ -38,6 +38,10 @@ class Watch:
         """
         if self.is_over():
             raise OutOfTime
+        self.show(text)
+
+    def show(self, text: str) -> None:
+        """Show what is going on, whatever the time."""
         if self._bar is None:
             from tqdm import tqdm
 
