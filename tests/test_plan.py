@@ -31,7 +31,7 @@ def test_a_step_records_every_option(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("[quantize]", "[quantise]", ["'int8'", "'quantise'", "distill, prune, quantize"]),
+        ("[quantize]", "[quantise]", ["'int8'", "'quantise'", "prune, quantize"]),
         ("batch_sizes", "targets: [cpu, abacus]\nbatch_sizes", ["'abacus'", "targets", "cpu"]),
         ("ratio: 0.5", "ratio: 1.5", ["'pruned'", "'prune'", "ratio", "< 1"]),
         ("ratio: 0.5", "importance: luck", ["importance", "'luck'", "'taylor'"]),
