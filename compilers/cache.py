@@ -28,6 +28,7 @@ class Cache:
 
     def __init__(self, repository: Path) -> None:
         self._root = repository / FOLDER
+        self._failed: dict[str, Exception] = {}
 
     def find(self, digest: str) -> Path | None:
         """The folder of a finished step, or None; one whose files changed since is deleted."""
@@ -42,7 +43,12 @@ class Cache:
 
     @contextmanager
     def writing(self, digest: str) -> Iterator[Path]:
-        """An empty folder that becomes the step's once the block ends without an error."""
+        """An empty folder that becomes the step's once the block ends without an error.
+
+        What failed before is not tried again, but raises as it did: other variants need it too.
+        """
+        if digest in self._failed:
+            raise self._failed[digest]
         self._root.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=self._root))
         try:
@@ -53,6 +59,9 @@ class Cache:
                 durable.sync(path)
             folder.rename(self._root / digest)
             durable.sync(self._root)
+        except Exception as error:
+            self._failed[digest] = error
+            raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -13,6 +13,7 @@ import tiny_recipe
 
 from compilers import build, digests, race, timing
 from compilers.build import compile_plan
+from compilers.passes import distill
 from compilers.plan import read_plan
 from compilers.progress import Progress
 from compilers.targets import cpu
@@ -252,3 +253,19 @@ def test_a_stale_reason_goes_once_a_variant_is_shelved(
     monkeypatch.setattr(race, "run", won_by("openvino"))
     compiled(tmp_path, store)
     assert not (store.root / "tiny" / "1" / "skipped.json").exists()
+
+
+def test_a_pass_that_fails_is_not_run_again_for_the_other_format(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.remove("tiny", "1", STUDENT)
+    shutil.rmtree(store.root / ".build")
+    runs: list[object] = []
+
+    def fail(model: object, *_: object) -> None:
+        runs.append(model)
+        raise BadInput("no such student")
+
+    monkeypatch.setattr(distill, "apply", fail)
+    assert compiled(tmp_path, store) == dict.fromkeys(ALL[2:], "no such student")
+    assert len(runs) == 1
