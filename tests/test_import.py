@@ -11,16 +11,38 @@ from onnx import TensorProto
 from onnx_files import FLOAT, linear, node, write
 from onnxruntime.datasets import get_example
 
-from compilers import given, importing, int8, settle
+from compilers import derived, given, importing, intake, race, settle
 from compilers.commands import __path__ as commands_path
 from compilers.datasets import Data
+from compilers.orders import Request
 from compilers.signature import Port
 from model_repo import runtime
 from model_repo.cli import main
 from model_repo.errors import BadInput
 from model_repo.records import Variant, VariantKey
+from model_repo.runtimes import openvino_ir
 from model_repo.store import Store, sha256_of
 from model_repo.tensors import Array
+
+MODES = {
+    "cpu-int8": "static",
+    "cpu-int8-openvino": "static",
+    "cpu-int8-qdq": "qdq",
+    "cpu-int8-dynamic": "dynamic",
+}
+ALL = {name for each in derived.DEFAULT for name in each.variants} | {"cpu-reference"}
+if not openvino_ir.has_bf16():
+    ALL -= {"cpu-bf16-openvino"}
+
+
+@pytest.fixture(autouse=True)
+def lost(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Who loses the race, and why: models so small would leave that to chance."""
+    lost: dict[str, str] = {}
+    monkeypatch.setattr(
+        race, "losers", lambda times, kept: {n: lost[n] for n in times if n in lost}
+    )
+    return lost
 
 
 def run(*words: object) -> int:
@@ -73,7 +95,7 @@ def test_a_file_without_data_is_shelved_byte_for_byte(tmp_path: Path) -> None:
     assert run(path, "--repository", tmp_path / "repo") == 0
     (variant,) = variants(tmp_path / "repo").values()
     assert variant.artifact.sha256 == sha256_of(path)
-    assert [p.batch_size for p in variant.profile.latency] == list(importing.BATCH_SIZES)
+    assert [p.batch_size for p in variant.profile.latency] == list(intake.BATCH_SIZES)
     assert Store(tmp_path / "repo").artifact(variant).read_bytes() == path.read_bytes()
 
 
@@ -101,8 +123,8 @@ def test_with_data_int8_variants_are_judged_by_their_fidelity(
     data = save(tmp_path, x=rows(200, 16))
     assert run(path, *data, "--repository", tmp_path / "repo", "--json") == 0
     found = variants(tmp_path / "repo")
-    assert set(found) == {"cpu-reference", "cpu-int8", "cpu-int8-dynamic"}
-    for name, mode in int8.MODES.items():
+    assert set(found) == ALL
+    for name, mode in MODES.items():
         profile = found[name].profile
         assert found[name].steps[0].name == "quantize"
         assert found[name].steps[0].options["mode"] == mode
@@ -113,8 +135,54 @@ def test_with_data_int8_variants_are_judged_by_their_fidelity(
     assert [p.batch_size for p in found["cpu-int8-dynamic"].profile.latency] == [1]
     assert found["cpu-int8"].profile.largest_batch == 32
     told = json.loads(capsys.readouterr().out)
-    assert told["made"] == ["cpu-reference", "cpu-int8", "cpu-int8-dynamic"]
+    assert set(told["made"]) == ALL and told["made"][0] == "cpu-reference"
     assert told["missing"] == {} and told["model"]["metric"] == "agreement"
+
+
+def test_what_loses_its_race_is_noted_and_not_tried_again(
+    tmp_path: Path, lost: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost["cpu-int8-qdq"] = "dearer than cpu-reference at every batch size tried: 2.0x at 1"
+    repo = ("--repository", tmp_path / "repo")
+    words = [linear(tmp_path / "m.onnx"), *save(tmp_path, x=rows()), *repo]
+    assert run(*words, "--json") == 0
+    assert set(variants(tmp_path / "repo")) == ALL - {"cpu-int8-qdq"}
+    said = capsys.readouterr()
+    assert json.loads(said.out)["missing"]["cpu-int8-qdq"] == lost["cpu-int8-qdq"]
+    assert f"cpu-int8-qdq is not shelved: {lost['cpu-int8-qdq']}" in said.err
+    lost.clear()
+    assert run(*words) == 0
+    assert "already shelved" in capsys.readouterr().out
+    assert "cpu-int8-qdq" not in variants(tmp_path / "repo")
+    assert main(["report", "m", "--repository", str(tmp_path / "repo")]) == 0
+    assert "not on the shelf:\n  cpu-int8-qdq: dearer" in capsys.readouterr().out
+
+
+def test_weights_in_few_bits_are_made_if_asked_for(tmp_path: Path) -> None:
+    words = linear(tmp_path / "m.onnx", columns=64, classes=32), *save(tmp_path, x=rows(60, 64))
+    asked = ("--also", "w8", "--also", "w4", "--repository", tmp_path / "repo")
+    assert run(*words, *asked) == 0
+    found = variants(tmp_path / "repo")
+    assert {"cpu-w8", "cpu-w8-openvino", "cpu-w4", "cpu-w4-openvino"} <= found.keys()
+    sizes = {name: found[f"cpu-{name}"].artifact.size_bytes for name in ("reference", "w8", "w4")}
+    assert sizes["w4"] < sizes["w8"] < sizes["reference"]
+    assert found["cpu-w8"].profile.accuracy > 0.8
+
+
+def test_a_graph_that_answers_nan_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(
+        tmp_path / "m.onnx",
+        [node("MatMul", "x w", "h"), node("Log", "h", "y")],
+        [("x", FLOAT, ["n", 4])],
+        [("y", FLOAT, ["n", 3])],
+        {"w": np.ones((4, 3), np.float32)},
+    )
+    assert run(path, *save(tmp_path, x=rows()), "--repository", tmp_path / "repo") == 2
+    said = capsys.readouterr().err
+    assert "the answers 'y' to " in said and "hold NaN: correct the data or the model" in said
+    assert Store(tmp_path / "repo").versions() == []
 
 
 def test_with_labels_accuracy_is_measured_on_the_reference_too(tmp_path: Path) -> None:
@@ -151,12 +219,12 @@ def test_a_model_of_fixed_size_is_calibrated_call_by_call(tmp_path: Path) -> Non
     path = linear(tmp_path / "m.onnx", rows=3)
     assert run(path, *save(tmp_path, x=rows(90)), "--repository", tmp_path / "repo") == 0
     found = variants(tmp_path / "repo")
-    assert set(found) == {"cpu-reference", "cpu-int8", "cpu-int8-dynamic"}
+    assert set(found) == ALL
     assert found["cpu-int8"].profile.accuracy_samples == 66  # 68 held out, in calls of three
     whole = save(tmp_path, x=rows(90).reshape(30, 3, 4))
     assert run(path, *whole, "--version", 2, "--repository", tmp_path / "repo") == 0
     found = variants(tmp_path / "repo", version="2")
-    assert set(found) == {"cpu-reference", "cpu-int8", "cpu-int8-dynamic"}
+    assert set(found) == ALL
     assert found["cpu-int8"].profile.accuracy_samples == 23
 
 
@@ -167,8 +235,8 @@ def test_what_cannot_be_quantized_is_said_in_one_line(
     assert run(get_example("logreg_iris.onnx"), *data, "--repository", tmp_path / "repo") == 0
     assert list(variants(tmp_path / "repo", "logreg_iris")) == ["cpu-reference"]
     err = capsys.readouterr().err
-    for name in int8.MODES:
-        assert f"{name} is not made: it has no convolution and no matrix product" in err
+    for name in MODES:
+        assert f"{name} is not shelved: it has no convolution and no matrix product" in err
     assert "Traceback" not in err
 
 
@@ -334,16 +402,16 @@ def test_two_inputs_and_two_outputs(tmp_path: Path) -> None:
     data = save(tmp_path, a=rows(60, 4), b=rows(60, 3))
     assert run(path, *data, "--repository", tmp_path / "repo") == 0
     found = variants(tmp_path / "repo")
-    assert set(found) == {"cpu-reference", "cpu-int8", "cpu-int8-dynamic"}
+    assert set(found) == ALL
     assert all(v.profile.accuracy > 0.99 for v in found.values())
     assert found["cpu-int8"].profile.accuracy_low < found["cpu-int8"].profile.accuracy
 
 
 def test_calibration_and_held_out_rows_have_none_in_common(tmp_path: Path) -> None:
     path = linear(tmp_path / "m.onnx")
-    request = importing.Request(path, "m", "1")
+    request = Request(path, "m", "1")
     data = Data({"x": np.repeat(rows(40), 2, axis=0)})
-    work = importing._Import(
+    work = intake.Intake(
         request,
         Store(tmp_path),
         None,  # type: ignore[arg-type]  # nothing is told here

@@ -1,4 +1,4 @@
-"""Shelve an ONNX file as a model, with measured int8 variants where there is data."""
+"""Shelve an ONNX file as a model, with cheaper variants, measured, where there is data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--data",
         type=Path,
         metavar="FILE.npz",
-        help="one array for each input, named after it; calibrates and judges int8 variants",
+        help="one array for each input, named after it; calibrates and judges variants",
     )
     parser.add_argument(
         "--labels",
@@ -30,18 +30,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.npy",
         help="the right answer for each row of the data; accuracy is measured against them",
     )
+    parser.add_argument(
+        "--also",
+        action="append",
+        choices=("w8", "w4"),
+        default=[],
+        help="with the weights alone in 8 or 4 bits, for a small file",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of splits and made-up inputs")
     options.add_repository(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    from compilers.importing import Request, import_file
+    from compilers.importing import import_file
+    from compilers.orders import Request
     from compilers.progress import Progress
 
     name = args.name or name_of(args.file)
-    request = Request(args.file, name, args.model_version, args.data, args.labels, args.seed)
-    with Progress(total=3 if args.data else 1) as progress:
+    given = args.file, name, args.model_version, args.data, args.labels, args.seed
+    request = Request(*given, also=tuple(sorted({*args.also})))
+    with Progress(total=len(request.names)) as progress:
         outcome = import_file(request, Store(args.repository), progress)
     if args.json:
         row = {
