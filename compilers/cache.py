@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +61,7 @@ class Cache:
             folder.rename(self._root / digest)
             durable.sync(self._root)
         except Exception as error:
+            traceback.clear_frames(error.__traceback__)  # they may hold whole networks
             self._failed[digest] = error
             raise
         finally:

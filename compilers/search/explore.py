@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import log
 
+import msgspec
 import numpy as np
 
 from compilers.cache import Cache
 from compilers.digests import digest
+from compilers.lessons import Lesson
 from compilers.search import space
 from compilers.search.found import spell
-from compilers.search.front import Point, best_first, ranks
+from compilers.search.front import Point, best_first, dominates, ranks
 from compilers.search.halving import SHARES, TOP, Rungs
 from compilers.search.space import Space, Steps
 from compilers.search.trials import Measured, Trial, Trials, is_full, reason_of, scaled
@@ -46,6 +48,8 @@ class Search:
     steps: dict[str, Steps] = field(default_factory=dict)
     best: dict[str, Measured] = field(default_factory=dict)
     """Of those tried in full: the cheapest format."""
+    costs: dict[str, Measured] = field(default_factory=dict)
+    """Of each shape of network: the cheapest format, trained or not."""
     own: set[str] = field(default_factory=set)
     """The variants that the recipe has already."""
     rungs: Rungs = field(default_factory=Rungs)
@@ -72,6 +76,8 @@ class Search:
                         self.is_exhausted = True
                         return
                     job, turn = (name, self._entry(self.steps[name])), turn + 1
+                    if not job[1] and self._is_hopeless(name):
+                        continue
                 self._try(*job)
         except OutOfTime:
             return
@@ -98,6 +104,18 @@ class Search:
         self.steps[name_of(steps)] = steps
         return name_of(steps)
 
+    def _is_hopeless(self, name: str) -> bool:
+        """Whether it would be beaten even if training made it perfect, as its costs tell untrained.
+
+        What a network costs does not depend on how well it is trained.
+        """
+        shape = shape_of(self.steps[name])
+        best = self.costs.get(shape) or self._measure(name, 0.0)
+        if best is None:
+            return True
+        ideal = self.point(msgspec.structs.replace(best, accuracy=1.0), TOP)
+        return any(dominates(point, ideal) for point in self.rungs.points[TOP].values())
+
     def _parents(self) -> list[Steps]:
         """The best of those tried in full, and of those that were not yet."""
         found: list[Steps] = []
@@ -119,10 +137,17 @@ class Search:
             yield from ((name, rung) for name in points)
 
     def _try(self, name: str, rung: int) -> None:
+        best = self._measure(name, SHARES[rung])
+        if best and rung == TOP:
+            self.best[name] = best
+        self.rungs.settle(name, rung, self.point(best, rung) if best else None)
+
+    def _measure(self, name: str, share: float) -> Measured | None:
+        """The cheapest format after that share of the epochs; None if it cannot be made."""
         paid = self.trials.paid
         self._show()
         try:
-            trial = self.trials.run(scaled(self.steps[name], SHARES[rung]))
+            trial = self.trials.run(scaled(self.steps[name], share))
         except (OutOfTime, MissingExtra):
             raise
         except Exception as error:  # a pass or a library may raise anything: the search goes on
@@ -130,28 +155,31 @@ class Search:
                 raise
             self.watch.say("a trial failed")  # raises if it is the end of time that it died of
             trial = Trial(failed=reason_of(error))
-            paid = -1
+            self.trials.paid += 1
         self.ended += 1
-        if trial.failed:
-            self.failed += 1
-            self.rungs.settle(name, rung, None)
-            if self.trials.paid > paid and trial.failed not in self.said:
-                self.said.add(trial.failed)
-                self.watch.remark(f"tried in vain, {spell(self.steps[name])}: {trial.failed}")
-            return
-        best = min(trial.measured, key=self._usd)
-        if rung == TOP:
-            self.best[name] = best
-        self.rungs.settle(name, rung, self.point(best))
-        self.cache.trim()
+        if self.trials.paid > paid:
+            self.cache.trim()
+        if not trial.failed:
+            best = min(trial.measured, key=self._usd)
+            self.costs.setdefault(shape_of(self.steps[name]), best)
+            return best
+        self.failed += 1
+        if self.trials.paid > paid and trial.failed not in self.said:
+            self.said.add(trial.failed)
+            self.watch.remark(f"tried in vain, {spell(self.steps[name])}: {trial.failed}")
+        return None
 
     def _usd(self, measured: Measured) -> float:
         return self.usd_per_device_s(measured.target) * measured.item_s
 
-    def point(self, measured: Measured) -> Point:
-        """(inaccuracy, log latency, log cost); one that is too inaccurate loses to all others."""
-        if measured.accuracy < self.floor:
-            return (UNUSABLE + self.floor - measured.accuracy,) * 3
+    def point(self, measured: Measured, rung: int) -> Point:
+        """(inaccuracy, log latency, log cost); one that is too inaccurate loses to all others.
+
+        Who has had a share of the training only may be wrong as many times as often.
+        """
+        floor = 1 - (1 - self.floor) / SHARES[rung]
+        if measured.accuracy < floor:
+            return (UNUSABLE + floor - measured.accuracy,) * 3
         return 1 - measured.accuracy, log(measured.lone_s), log(self._usd(measured))
 
     def _show(self) -> None:
@@ -163,6 +191,13 @@ class Search:
 def name_of(steps: Steps) -> str:
     """What a recipe is known by during a search."""
     return digest(steps)
+
+
+def shape_of(steps: Steps) -> str:
+    """What is alike for recipes that differ in nothing but how they train."""
+    how = set(Lesson.__struct_fields__)
+    kept = [(step.name, {k: v for k, v in step.options.items() if k not in how}) for step in steps]
+    return digest(kept)
 
 
 def trained(steps: Steps) -> str:

@@ -47,6 +47,8 @@ def survey(plan: Plan, source: Source) -> Space:
         if not hasattr(module, "searched"):
             continue
         tried = {option: tuple(given) for option, given in module.searched(source).items()}
+        if not tried:
+            continue  # with nothing to vary, it is left to recipes
         if issubclass(module.Options, Schedule):
             tried |= _schedules(plan.recipe)
         used = [
@@ -85,9 +87,9 @@ def _distinct(values: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def proposals(space: Space, parents: Sequence[Steps], rng: np.random.Generator) -> Iterator[Steps]:
-    """Chains to try, without end: a third made up, the others from what is good already."""
+    """Chains to try, without end: a quarter made up, the others from what is good already."""
     while True:
-        if not parents or rng.random() < 1 / 3:
+        if not parents or rng.random() < 1 / 4:
             yield draw(space, rng)
         else:
             yield vary(space, parents, rng)

@@ -101,7 +101,6 @@ class Trials:
 
     def _try(self, entrants: Sequence[tuple[PlannedVariant, Step]]) -> Trial:
         self._materials.say("a new trial")  # raises if there is no time for one
-        self.paid += 1
         made: dict[str, tuple[PlannedVariant, Path]] = {}
         reason = "no format of its targets can be run here"
         for planned, step in entrants:
@@ -114,9 +113,9 @@ class Trials:
                 reason = str(error)
                 continue
             made[planned.key.variant] = planned, folder / read_artifact(folder).path
-        if not made:
-            return Trial(failed=reason)
-        return Trial(tuple(self._measure(made)))
+        trial = Trial(tuple(self._measure(made))) if made else Trial(failed=reason)
+        self.paid += 1
+        return trial
 
     def _measure(self, made: Mapping[str, tuple[PlannedVariant, Path]]) -> list[Measured]:
         self._materials.say("measuring")
@@ -154,7 +153,7 @@ class Trials:
 
 
 def scaled(steps: Steps, share: float) -> Steps:
-    """The steps with that share of their epochs, at least one of them."""
+    """The steps with that share of their epochs, at least one of them; 0 leaves none."""
     return tuple(_scaled(step, share) for step in steps)
 
 
@@ -162,7 +161,9 @@ def _scaled(step: PassStep, share: float) -> PassStep:
     epochs = step.options.get("epochs", 0)
     if not epochs:
         return step
-    return PassStep(step.name, {**step.options, "epochs": max(1, round(epochs * share))})
+    return PassStep(
+        step.name, {**step.options, "epochs": max(1 if share else 0, round(epochs * share))}
+    )
 
 
 def is_full(error: BaseException) -> bool:
