@@ -19,7 +19,7 @@ from compilers.search.halving import SHARES, TOP, Rungs
 from compilers.search.space import Space, Steps
 from compilers.search.trials import Measured, Trial, Trials, is_full, reason_of, scaled
 from compilers.search.watch import OutOfTime, Watch
-from model_repo.errors import FareboxError, MissingExtra
+from model_repo.errors import FareboxError
 
 TOLERATED = 0.05
 """Accuracy under the reference's that is still of interest; more if the recipe's own goes lower."""
@@ -148,7 +148,7 @@ class Search:
         self._show()
         try:
             trial = self.trials.run(scaled(self.steps[name], share))
-        except (OutOfTime, MissingExtra):
+        except OutOfTime:
             raise
         except Exception as error:  # a pass or a library may raise anything: the search goes on
             if is_full(error):

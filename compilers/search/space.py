@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from compilers.contracts import Pass
+from compilers.lessons import Lesson
 from compilers.plan import PASSES, Plan
 from compilers.recipe import Recipe
 from compilers.schedule import Schedule
@@ -147,12 +148,15 @@ def _made_up(space: Space, name: str, rng: np.random.Generator) -> PassStep:
 
 
 def _nudged(space: Space, step: PassStep, rng: np.random.Generator) -> PassStep:
-    """The step with another value of one option."""
+    """The step with another value of one option, two times in three not of its training.
+
+    How it is trained moves the accuracy a little, what it is made to be moves the costs by much.
+    """
     values = space.values.get(step.name, {})
-    if not values:
-        return step
-    option = sorted(values)[int(rng.integers(len(values)))]
-    others = [value for value in values[option] if value != step.options.get(option)]
+    shaping = [option for option in values if option not in Lesson.__struct_fields__]
+    options = shaping if shaping and rng.random() < 2 / 3 else sorted(values)
+    option = options[int(rng.integers(len(options)))] if options else ""
+    others = [value for value in values.get(option, ()) if value != step.options.get(option)]
     if not others:
         return step
     chosen = others[int(rng.integers(len(others)))]

@@ -77,12 +77,15 @@ class Trials:
         Raises FareboxError for a full disk or a missing extra, and whatever a library may raise.
         """
         entrants: list[tuple[PlannedVariant, Step]] = []
+        missing: list[MissingExtra] = []
         for planned in self._planned(steps):
             try:
                 runtime.load(planned.artifact_format).check()
                 entrants.append((planned, to_artifact(self._plan, planned)))
-            except MissingExtra:
-                continue  # the compile itself says so
+            except MissingExtra as error:
+                missing.append(error)
+        if not entrants:
+            raise missing[0]
         depends_on = (
             "trial",
             [step.digest for _, step in entrants],
@@ -102,7 +105,7 @@ class Trials:
     def _try(self, entrants: Sequence[tuple[PlannedVariant, Step]]) -> Trial:
         self._materials.say("a new trial")  # raises if there is no time for one
         made: dict[str, tuple[PlannedVariant, Path]] = {}
-        reason = "no format of its targets can be run here"
+        reason = ""
         for planned, step in entrants:
             try:
                 folder = produce(step, self._cache, self._materials)
