@@ -7,7 +7,7 @@ from collections.abc import Collection
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
-from compilers import calibration, signs
+from compilers import calibration, delicate, signs
 from compilers.contracts import Work
 from compilers.quiet import hushed
 from model_repo import telemetry
@@ -37,7 +37,9 @@ def quantize(proto: Any, options: Options, kept: Collection[str], work: Work) ->
             preset=nncf.QuantizationPreset.MIXED,
             model_type=nncf.ModelType.TRANSFORMER if _is_transformer(proto, options) else None,
             # What is to be kept may have been dropped by then, as a cast that does nothing.
-            ignored_scope=nncf.IgnoredScope(names=sorted(kept), validate=False),
+            ignored_scope=nncf.IgnoredScope(
+                names=sorted({*kept, *delicate.names(proto)}), validate=False
+            ),
             advanced_parameters=_parameters(nncf, options),
         )
     return signs.unsigned(made)
