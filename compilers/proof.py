@@ -34,12 +34,23 @@ def obstacle(inputs: Sequence[Port], outputs: Sequence[Port]) -> str | None:
     return None
 
 
-def difference(run: Run, pairs: Iterable[tuple[Call, Call]], outputs: Sequence[Port]) -> str | None:
-    """Why running [a; b] is not like running a, then b; None if it is for every pair."""
-    return next((why for a, b in pairs if (why := _difference(run, a, b, outputs))), None)
+def difference(
+    run: Run,
+    pairs: Iterable[tuple[Call, Call]],
+    outputs: Sequence[Port],
+    slack: float | None = None,
+) -> str | None:
+    """Why running [a; b] is not like running a, then b; None if it is for every pair.
+
+    slack: allowed difference of floats, of the largest value; TOLERANCES if None.
+    """
+    found = (_difference(run, a, b, outputs, slack) for a, b in pairs)
+    return next((why for why in found if why), None)
 
 
-def _difference(run: Run, a: Call, b: Call, outputs: Sequence[Port]) -> str | None:
+def _difference(
+    run: Run, a: Call, b: Call, outputs: Sequence[Port], slack: float | None
+) -> str | None:
     joined = {name: np.concatenate([a[name], b[name]]) for name in a}
     answers, rows = [], []
     for call in (a, b, joined):
@@ -54,7 +65,10 @@ def _difference(run: Run, a: Call, b: Call, outputs: Sequence[Port]) -> str | No
         and _has_rows(second[port.name], rows[1])
         and first[port.name].shape[1:] == second[port.name].shape[1:]
         and is_close(
-            np.concatenate([first[port.name], second[port.name]]), both[port.name], port.datatype
+            np.concatenate([first[port.name], second[port.name]]),
+            both[port.name],
+            port.datatype,
+            slack,
         )
         for port in outputs
     )
@@ -65,7 +79,7 @@ def _has_rows(array: Array, rows: int) -> bool:
     return array.ndim > 0 and len(array) == rows
 
 
-def is_close(given: Array, wanted: Array, datatype: str) -> bool:
+def is_close(given: Array, wanted: Array, datatype: str, slack: float | None = None) -> bool:
     """Equal, or for floats within the tolerance; NaN equals NaN."""
     if given.shape != wanted.shape:
         return False
@@ -74,5 +88,7 @@ def is_close(given: Array, wanted: Array, datatype: str) -> bool:
     given, wanted = given.astype(np.float64), wanted.astype(np.float64)
     known = np.abs(wanted[np.isfinite(wanted)])
     largest = float(known.max()) if known.size else 0.0
-    slack = TOLERANCES[datatype]
+    slack = TOLERANCES[datatype] if slack is None else slack
+    if np.isinf(slack):
+        return True
     return bool(np.allclose(given, wanted, rtol=slack, atol=slack * largest, equal_nan=True))

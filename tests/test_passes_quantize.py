@@ -210,3 +210,19 @@ def test_the_libraries_that_modes_import_are_listed() -> None:
         text = Path(str(plugins.load("compilers.quantizers", name).__file__)).read_text()
         imported = set(re.findall(r"^ +(?:import|from) (\w+)", text, re.MULTILINE))
         assert imported - {"compilers", "model_repo"} <= listed
+
+
+def test_a_bias_of_two_axes_is_quantized_as_onnx_has_it(work: Work, graph: Any) -> None:
+    """ONNX Runtime's calibrator fails at [1, n], which Gemm takes as well as [n]."""
+    gemm = next(node for node in graph.graph.node if node.op_type == "Gemm")
+    bias = next(item for item in graph.graph.initializer if item.name == gemm.input[2])
+    bias.dims.insert(0, 1)
+    del graph.graph.value_info[:]
+    before = answers(graph, work)
+    made = quantize.apply(graph, options("qdq"), work)
+    onnx.checker.check_model(made, full_check=True)
+    settings = onnxruntime.SessionOptions()
+    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(made.SerializeToString(), settings)
+    plain = session.run(None, dict(work.calibration.inputs))[0]
+    assert np.abs(plain - before).max() < 0.1 * np.abs(before).max()

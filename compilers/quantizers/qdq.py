@@ -25,13 +25,25 @@ def quantize(proto: Any, options: Options, kept: Collection[str], work: Work) ->
     left = sorted({*kept, *delicate.names(proto)})
     with tempfile.TemporaryDirectory() as name:
         given, done = Path(name) / "given.onnx", Path(name) / "done.onnx"
-        graphs.write(proto, given)
-        try:
-            _run(given, done, options, left, rows, {})
-        except ValueError:
-            # It makes scales of weights fit their biases, and trips there over one a channel.
-            _run(given, done, options, left, rows, {"QDQDisableWeightAdjustForInt32Bias": True})
+        graphs.write(_with_flat_biases(proto), given)
+        _run(given, done, options, left, rows)
         return onnx.load(done)
+
+
+def _with_flat_biases(proto: Any) -> Any:
+    """The bias [1, n] of a Gemm as [n], the only shape that the library has scales for."""
+    gemms = [n for n in proto.graph.node if n.op_type == "Gemm" and len(n.input) > 2]
+    biases = {node.input[2] for node in gemms}
+    others = {
+        name
+        for node in proto.graph.node
+        for place, name in enumerate(node.input)
+        if node.op_type != "Gemm" or place != 2
+    }
+    for item in proto.graph.initializer:
+        if item.name in biases - others and len(item.dims) == 2 and item.dims[0] == 1:
+            del item.dims[0]
+    return proto
 
 
 def _run(
@@ -40,7 +52,6 @@ def _run(
     options: Options,
     left: list[str],
     rows: list[dict[str, Array]],
-    extra: dict[str, Any],
 ) -> None:
     from onnxruntime import quantization as ort
 
@@ -60,7 +71,6 @@ def _run(
         per_channel=options.per_channel,
         reduce_range=options.reduce_range,
         nodes_to_exclude=left,
-        extra_options=extra,
     )
 
 
