@@ -36,12 +36,9 @@ class Appraiser:
     seed: int
     progress: Progress
 
-    def try_out(
-        self, path: Path, artifact_format: str, kind: Kind, slack: float | None = None
-    ) -> Model:
+    def try_out(self, path: Path, artifact_format: str, kind: Kind) -> Model:
         """The model as this artifact answers it: measured, hence served, a row at a time if rows
         sway each other, as they do where dynamic quantization takes its scale from the batch.
-        slack: as `proof.difference` has it.
 
         Raises BadInput, or Expired, if it does not run, or answers NaN: the reference at all, the
         others where the reference does not.
@@ -55,7 +52,6 @@ class Appraiser:
                 lambda inputs: session.run(inputs, settle.LIMIT_S)[0],
                 settle.pairs(self.read, self.data, 1, self.seed),
                 self.read.outputs,
-                slack,
             )
         finally:
             session.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,16 +39,6 @@ class Derived:
         """Shelved name -> artifact format, named as recipes name theirs."""
         parts = {each: (cpu.TARGET, self.name, cpu.FORMATS[each].suffix) for each in self.formats}
         return {"-".join(filter(None, parts[each])): each for each in self.formats}
-
-    @property
-    def slack(self) -> float | None:
-        """How far answers may move with the rows they are computed with; None: hardly at all.
-
-        A sum in another order moves what is rounded to fewer bits by a whole step of those. That
-        sways no row with another's values, as only ranges found at each run do.
-        """
-        is_exact = self.options is None or self.options.mode == "dynamic"
-        return None if is_exact else math.inf
 
     @property
     def steps(self) -> tuple[PassStep, ...]:

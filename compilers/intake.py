@@ -165,7 +165,7 @@ class Intake:
         folder.mkdir()
         artifact = cpu.lower(self._graph(each), artifact_format, folder)
         path = folder / artifact.path
-        return path, artifact, self._appraiser.try_out(path, artifact_format, "variant", each.slack)
+        return path, artifact, self._appraiser.try_out(path, artifact_format, "variant")
 
     def _graph(self, each: derived.Derived) -> Any:
         """Made once for all formats; a copy, since a target may change it."""
