@@ -52,6 +52,11 @@ class Intake:
             for remark in outcome.remarks:
                 self.progress.remark(remark)
             self._refuse_other_data(outcome.model)
+            if self.data is None:
+                self.progress.remark(
+                    "only the reference is made: give --data FILE.npz for variants in int8, in "
+                    "bf16 and for OpenVINO, which are judged on real rows"
+                )
         self._shelve_reference(outcome)
         for each in self.request.graphs:
             self._shelve_all(each, outcome)
@@ -136,7 +141,7 @@ class Intake:
             else:
                 with self._surviving(name, outcome):
                     made[name] = self._lower(each, name, artifact_format)
-        for name, reason in self._losers(made).items():
+        for name, reason in self._losers(each, made).items():
             self._skip(name, reason, outcome, is_settled=True)
             del made[name]
         for name, (path, artifact, model) in made.items():
@@ -180,13 +185,17 @@ class Intake:
         copy.CopyFrom(proto)
         return copy
 
-    def _losers(self, made: Mapping[str, Made]) -> dict[str, str]:
-        """Who is dearer than the reference, or than the same in another format, everywhere."""
-        if not made:
-            return {}
-        self.progress.say("racing its formats and the reference")
+    def _losers(self, each: derived.Derived, made: Mapping[str, Made]) -> dict[str, str]:
+        """Who is dearer everywhere than the same in another format, or than the reference.
+
+        What was asked for is not compared with the reference: it may be there for its size.
+        """
         entrants = {name: (path, artifact.format) for name, (path, artifact, _) in made.items()}
-        entrants[REFERENCE] = self.read.path, settle.FORMAT
+        if each in derived.DEFAULT:
+            entrants[REFERENCE] = self.read.path, settle.FORMAT
+        if not made or len(entrants) < 2:
+            return {}
+        self.progress.say("racing its formats")
         # One that answers a row at a time is compared at that.
         model = next((m for *_, m in made.values() if not m.batches), self._settled.model)
         told = model, self._parts[1], BATCH_SIZES, self.request.seed, settle.LIMIT_S

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_files
 import onnxruntime
 import pytest
 import tiny_recipe
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from compilers import export, graphs, integers
 from compilers.contracts import Work
@@ -226,3 +227,31 @@ def test_a_bias_of_two_axes_is_quantized_as_onnx_has_it(work: Work, graph: Any) 
     session = onnxruntime.InferenceSession(made.SerializeToString(), settings)
     plain = session.run(None, dict(work.calibration.inputs))[0]
     assert np.abs(plain - before).max() < 0.1 * np.abs(before).max()
+
+
+def test_control_flow_is_not_for_every_mode(work: Work, tmp_path: Path) -> None:
+    inner = helper.make_graph(
+        [helper.make_node("MatMul", ["flat", "w"], ["inner"])],
+        "inner",
+        [],
+        [helper.make_tensor_value_info("inner", TensorProto.FLOAT, ["n", 10])],
+    )
+    path = onnx_files.write(
+        tmp_path / "m.onnx",
+        [
+            onnx_files.node("Flatten", "image", "flat"),
+            onnx_files.node("If", "yes", "some", then_branch=inner, else_branch=inner),
+            onnx_files.node("MatMul", "some v", "y"),
+        ],
+        [("image", TensorProto.FLOAT, ["n", 1, 8, 8])],
+        [("y", TensorProto.FLOAT, ["n", 10])],
+        {
+            "yes": np.array(True),
+            "w": np.ones((64, 10), np.float32),
+            "v": np.eye(10, dtype=np.float32),
+        },
+    )
+    ready = onnx.load(path)
+    static = plugins.load("compilers.quantizers", "static")
+    with pytest.raises(BadInput, match="takes no control flow"):
+        static.quantize(ready, options("static"), (), work)

@@ -85,7 +85,7 @@ def apply(model: Any, options: Options, work: Work) -> Any:
     except FareboxError:
         raise
     except Exception as error:  # a third-party quantizer raises anything on graphs it cannot take
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = " ".join([f"{type(error).__name__}:", *str(error).split()])[:200]
         raise BadInput(
             f"quantize in mode {options.mode} cannot take this graph: {reason}"
         ) from error

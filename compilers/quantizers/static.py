@@ -11,7 +11,7 @@ from compilers import calibration, delicate, signs
 from compilers.contracts import Work
 from compilers.quiet import hushed
 from model_repo import telemetry
-from model_repo.errors import MissingExtra
+from model_repo.errors import BadInput, MissingExtra
 
 if TYPE_CHECKING:
     from compilers.passes.quantize import Options
@@ -25,6 +25,11 @@ def quantize(proto: Any, options: Options, kept: Collection[str], work: Work) ->
     With `transformer`, SmoothQuant (Xiao et al. 2023, arXiv:2211.10438) first moves the outliers
     of activations into the weights, and products of two activations stay in floating point.
     """
+    if any(attribute.HasField("g") for node in proto.graph.node for attribute in node.attribute):
+        raise BadInput(
+            "quantize in mode static takes no control flow (If, Loop, Scan): choose the mode qdq, "
+            "dynamic or weights"
+        )
     rows = calibration.batches(work.calibration)
     nncf = _load_nncf()
     # It draws bars of its own on stdout, and logs each step.
