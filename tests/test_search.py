@@ -179,7 +179,7 @@ def test_findings_become_variants_of_the_plan_in_their_cheapest_format(
     search.rungs.points[TOP][name] = (-1.0, -50.0, -50.0)
     findings = run._findings(plan, search, 1)
     (title,) = findings.variants
-    assert title.startswith("found-quantize-dynamic-") and title.endswith(name[:4])
+    assert title == found.title(search.steps[name], name)
     (added,) = [each for each in findings.plan.variants if each.name == title]
     assert added.artifact_format == search.best[name].artifact_format
     assert findings.plan.variants[: len(plan.variants)] == plan.variants

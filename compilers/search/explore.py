@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import log
 
@@ -15,7 +15,7 @@ from compilers.lessons import Lesson
 from compilers.search import space
 from compilers.search.found import spell
 from compilers.search.front import Point, best_first, dominates, ranks
-from compilers.search.halving import SHARES, TOP, Rungs
+from compilers.search.halving import KEPT, SHARES, TOP, Rungs
 from compilers.search.space import Space, Steps
 from compilers.search.trials import Measured, Trial, Trials, is_full, reason_of, scaled
 from compilers.search.watch import OutOfTime, Watch
@@ -23,7 +23,7 @@ from model_repo.errors import FareboxError
 
 TOLERATED = 0.05
 """Accuracy under the reference's that is still of interest; more if the recipe's own goes lower."""
-PARENTS = 6
+PARENTS = 9
 UNUSABLE = 1e3
 """Above every figure of a recipe that is accurate enough."""
 
@@ -53,6 +53,8 @@ class Search:
     own: set[str] = field(default_factory=set)
     """The variants that the recipe has already."""
     rungs: Rungs = field(default_factory=Rungs)
+    trained: list[set[str]] = field(default_factory=lambda: [{training(())} for _ in SHARES])
+    """On each rung, the trainings that were gone through: see `training`."""
     floor: float = 0.0
     ended: int = 0
     failed: int = 0
@@ -117,27 +119,38 @@ class Search:
         return any(dominates(point, ideal) for point in self.rungs.points[TOP].values())
 
     def _parents(self) -> list[Steps]:
-        """The best of those tried in full, and of those that were not yet."""
+        """The front of those tried in full, and the best of those that may yet join it."""
         found: list[Steps] = []
-        for points in reversed(self.rungs.points):
+        for points in (self.rungs.points[TOP], self.rungs.points[TOP - 1]):
             names = list(points)
-            order = best_first([points[name] for name in names])[:PARENTS]
+            figures = [points[name] for name in names]
+            front = ranks(figures).count(0)
+            most = PARENTS if points is self.rungs.points[TOP] else PARENTS // KEPT
+            order = best_first(figures)[: min(most, front)]
             found += [self.steps[names[place]] for place in order]
         return found
 
     def _entry(self, steps: Steps) -> int:
         """The highest rung whose training is done already: nothing is then saved on a lower one."""
-        done = {trained(scaled(self.steps[name], SHARES[rung])) for name, rung in self._ended()}
-        return next(
-            r for r in range(TOP, -1, -1) if trained(scaled(steps, SHARES[r])) in done or not r
-        )
+        done = self.trained[TOP]
+        for rung in range(TOP, 0, -1):
+            done = done | self.trained[rung]
+            if training(self._shortened(steps, SHARES[rung])) in done:
+                return rung
+        return 0
 
-    def _ended(self) -> Iterator[tuple[str, int]]:
-        for rung, points in enumerate(self.rungs.points):
-            yield from ((name, rung) for name in points)
+    def _shortened(self, steps: Steps, share: float) -> Steps:
+        """The steps with a share of their epochs; those that were trained in full stay so."""
+        whole = next(
+            end for end in range(len(steps), -1, -1) if training(steps[:end]) in self.trained[TOP]
+        )
+        return (*steps[:whole], *scaled(steps[whole:], share))
 
     def _try(self, name: str, rung: int) -> None:
+        steps = self._shortened(self.steps[name], SHARES[rung])
         best = self._measure(name, SHARES[rung])
+        if best:
+            self.trained[rung] |= {training(steps[:end]) for end in range(len(steps) + 1)}
         if best and rung == TOP:
             self.best[name] = best
         self.rungs.settle(name, rung, self.point(best, rung) if best else None)
@@ -147,7 +160,7 @@ class Search:
         paid = self.trials.paid
         self._show()
         try:
-            trial = self.trials.run(scaled(self.steps[name], share))
+            trial = self.trials.run(self._shortened(self.steps[name], share))
         except OutOfTime:
             raise
         except Exception as error:  # a pass or a library may raise anything: the search goes on
@@ -200,7 +213,7 @@ def shape_of(steps: Steps) -> str:
     return digest(kept)
 
 
-def trained(steps: Steps) -> str:
+def training(steps: Steps) -> str:
     """What the part of a recipe that takes epochs is known by."""
     places = [place for place, step in enumerate(steps) if step.options.get("epochs")]
     return name_of(steps[: places[-1] + 1] if places else ())

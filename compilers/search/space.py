@@ -88,9 +88,9 @@ def _distinct(values: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def proposals(space: Space, parents: Sequence[Steps], rng: np.random.Generator) -> Iterator[Steps]:
-    """Chains to try, without end: a quarter made up, the others from what is good already."""
+    """Chains to try, without end: a fifth made up, the others from what is good already."""
     while True:
-        if not parents or rng.random() < 1 / 4:
+        if not parents or rng.random() < 1 / 5:
             yield draw(space, rng)
         else:
             yield vary(space, parents, rng)
@@ -115,19 +115,19 @@ def vary(space: Space, parents: Sequence[Steps], rng: np.random.Generator) -> St
     """
     one, other = (parents[int(rng.integers(len(parents)))] for _ in range(2))
     torch = [step for step in one if step.name in space.torch]
-    if rng.random() < 1 / 3:
+    if rng.random() < 1 / 5:
         return (*torch, *(step for step in other if step.name not in space.torch))
     chain = list(one)
     change = rng.random()
-    if chain and change < 1 / 2:
+    if chain and change < 2 / 5:
         place = int(rng.integers(len(chain)))
         chain[place] = _nudged(space, chain[place], rng)
-    elif chain and change < 2 / 3:
+    elif chain and change < 1 / 2:
         del chain[int(rng.integers(len(chain)))]
     else:
         there = {step.name for step in torch}
         missing = tuple(name for name in space.torch if name not in there)
-        is_torch = rng.random() < 1 / 3
+        is_torch = rng.random() < 1 / 2
         names = missing if is_torch else space.onnx
         if names:
             added = _made_up(space, names[int(rng.integers(len(names)))], rng)
