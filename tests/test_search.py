@@ -12,6 +12,7 @@ import pytest
 import tiny_recipe
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from compilers.build import compile_plan
 from compilers.cache import Cache
@@ -20,10 +21,10 @@ from compilers.plan import Plan, read_plan
 from compilers.progress import Progress
 from compilers.recipe import parse_recipe
 from compilers.search import found, run, space
-from compilers.search.explore import UNUSABLE, Search, name_of
+from compilers.search.explore import UNUSABLE, Search, name_of, shape_of
 from compilers.search.halving import TOP
 from compilers.search.space import Space, Steps
-from compilers.search.trials import Measured, Trial, Trials, scaled
+from compilers.search.trials import Trial, Trials, scaled
 from compilers.search.watch import OutOfTime, Watch
 from model_repo.errors import BadInput
 from model_repo.records import PassStep
@@ -164,10 +165,20 @@ def test_accuracy_has_a_floor(compiled: tuple[Plan, Store]) -> None:
     search = explore(compiled, SMALL, Watch(1e6), lambda trials: trials)
     lowest = min(search.best[name].accuracy for name in search.own)
     assert search.floor <= lowest
-    bad = Measured("cpu", "onnx_graph", search.floor - 0.01, 1e-9, 1e-9)
-    worse = Measured("cpu", "onnx_graph", search.floor - 0.02, 1e-9, 1e-9)
-    assert UNUSABLE < search.point(bad, TOP)[0] < search.point(worse, TOP)[0]
-    assert search.point(worse, 0)[0] < 1, "it may yet learn"
+    name = next(iter(search.own))
+    bad, worse = (search.point(name, search.floor - gap, TOP) for gap in (0.01, 0.02))
+    assert UNUSABLE < bad[0] < worse[0]
+    assert search.point(name, search.floor - 0.02, 0)[0] < 1, "it may yet learn"
+
+
+def test_times_of_one_shape_are_the_least_seen(compiled: tuple[Plan, Store]) -> None:
+    search = explore(compiled, SMALL, Watch(1e6), lambda trials: trials)
+    name = next(iter(search.own))
+    before = search.point(name, 1.0, TOP)
+    assert before == (0.0, *search.rungs.points[TOP][name][1:])
+    shape = shape_of(search.steps[name])
+    search.costs[shape] = structs.replace(search.costs[shape], item_s=1e-12)
+    assert search.point(name, 1.0, TOP)[2] < before[2]
 
 
 def test_findings_become_variants_of_the_plan_in_their_cheapest_format(
@@ -176,7 +187,9 @@ def test_findings_become_variants_of_the_plan_in_their_cheapest_format(
     plan, store = compiled
     search = explore(compiled, SMALL, Watch(1e6), lambda trials: trials)
     (name,) = [name for name in search.steps if name not in search.own][:1]
-    search.rungs.points[TOP][name] = (-1.0, -50.0, -50.0)
+    shape = shape_of(search.steps[name])
+    search.costs[shape] = structs.replace(search.costs[shape], lone_s=1e-12, item_s=1e-12)
+    search.best[name] = structs.replace(search.best[name], accuracy=2.0)
     findings = run._findings(plan, search, 1)
     (title,) = findings.variants
     assert title == found.title(search.steps[name], name)

@@ -49,7 +49,7 @@ class Search:
     best: dict[str, Measured] = field(default_factory=dict)
     """Of those tried in full: the cheapest format."""
     costs: dict[str, Measured] = field(default_factory=dict)
-    """Of each shape of network: the cheapest format, trained or not."""
+    """Of each shape of network: its least times, trained or not."""
     own: set[str] = field(default_factory=set)
     """The variants that the recipe has already."""
     rungs: Rungs = field(default_factory=Rungs)
@@ -78,11 +78,17 @@ class Search:
                         self.is_exhausted = True
                         return
                     job, turn = (name, self._entry(self.steps[name])), turn + 1
-                    if not job[1] and self._is_hopeless(name):
-                        continue
-                self._try(*job)
+                self._advance(*job)
         except OutOfTime:
             return
+
+    def _advance(self, name: str, rung: int) -> None:
+        """Try it there, unless that takes training that cannot pay."""
+        takes_training = self._entry(self.steps[name]) < rung or not rung
+        if takes_training and self._is_hopeless(name):
+            self.rungs.settle(name, rung, None)
+        else:
+            self._try(name, rung)
 
     def _begin(self, own: Sequence[Steps]) -> None:
         for steps in own:
@@ -107,16 +113,16 @@ class Search:
         return name_of(steps)
 
     def _is_hopeless(self, name: str) -> bool:
-        """Whether it would be beaten even if training made it perfect, as its costs tell untrained.
+        """Whether it would be matched even if training made it perfect, as its costs untrained tell.
 
         What a network costs does not depend on how well it is trained.
         """
         shape = shape_of(self.steps[name])
-        best = self.costs.get(shape) or self._measure(name, 0.0)
-        if best is None:
+        if shape not in self.costs and self._measure(name, 0.0) is None:
             return True
-        ideal = self.point(msgspec.structs.replace(best, accuracy=1.0), TOP)
-        return any(dominates(point, ideal) for point in self.rungs.points[TOP].values())
+        ideal = self.point(name, 1.0, TOP)
+        there = self.rungs.points[TOP].values()
+        return any(point == ideal or dominates(point, ideal) for point in there)
 
     def _parents(self) -> list[Steps]:
         """The front of those tried in full, and the best of those that may yet join it."""
@@ -153,7 +159,7 @@ class Search:
             self.trained[rung] |= {training(steps[:end]) for end in range(len(steps) + 1)}
         if best and rung == TOP:
             self.best[name] = best
-        self.rungs.settle(name, rung, self.point(best, rung) if best else None)
+        self.rungs.settle(name, rung, self.point(name, best.accuracy, rung) if best else None)
 
     def _measure(self, name: str, share: float) -> Measured | None:
         """The cheapest format after that share of the epochs; None if it cannot be made."""
@@ -174,7 +180,8 @@ class Search:
             self.cache.trim()
         if not trial.failed:
             best = min(trial.measured, key=self._usd)
-            self.costs.setdefault(shape_of(self.steps[name]), best)
+            shape = shape_of(self.steps[name])
+            self.costs[shape] = _cheaper(best, self.costs.get(shape, best))
             return best
         self.failed += 1
         if self.trials.paid > paid and trial.failed not in self.said:
@@ -185,20 +192,27 @@ class Search:
     def _usd(self, measured: Measured) -> float:
         return self.usd_per_device_s(measured.target) * measured.item_s
 
-    def point(self, measured: Measured, rung: int) -> Point:
+    def point(self, name: str, accuracy: float, rung: int) -> Point:
         """(inaccuracy, log latency, log cost); one that is too inaccurate loses to all others.
 
-        Who has had a share of the training only may be wrong as many times as often.
+        Who has had a share of the training only may be wrong as many times as often. Costs are
+        those of its shape: a busy machine makes times longer, never shorter.
         """
         floor = 1 - (1 - self.floor) / SHARES[rung]
-        if measured.accuracy < floor:
-            return (UNUSABLE + floor - measured.accuracy,) * 3
-        return 1 - measured.accuracy, log(measured.lone_s), log(self._usd(measured))
+        if accuracy < floor:
+            return (UNUSABLE + floor - accuracy,) * 3
+        costs = self.costs[shape_of(self.steps[name])]
+        return 1 - accuracy, log(costs.lone_s), log(self._usd(costs))
 
     def _show(self) -> None:
         points = list(self.rungs.points[TOP].values())
         front = ranks(points).count(0)
         self.watch.state = f"{self.ended} trials, {len(points)} in full, {front} on the front"
+
+
+def _cheaper(a: Measured, b: Measured) -> Measured:
+    lone_s, item_s = min(a.lone_s, b.lone_s), min(a.item_s, b.item_s)
+    return msgspec.structs.replace(a, lone_s=lone_s, item_s=item_s)
 
 
 def name_of(steps: Steps) -> str:

@@ -59,7 +59,7 @@ def _own(plan: Plan) -> list[Steps]:
 
 
 def _findings(plan: Plan, search: Search, most: int) -> Findings:
-    points = search.rungs.points[TOP]
+    points = {name: search.point(name, own.accuracy, TOP) for name, own in search.best.items()}
     own = [points[name] for name in search.own if name in points]
     usable = {
         name: point
