@@ -10,13 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from compilers import cascading, example, forms, pending, race
+from compilers import example, forms, pending
 from compilers.cache import Cache
+from compilers.cascades import cascading
 from compilers.digests import versions
 from compilers.materials import Materials, gather
 from compilers.pending import Pending
 from compilers.plan import Plan, PlannedVariant
-from compilers.profiles import MEASURED_WITH, Profiler
+from compilers.profiling import race
+from compilers.profiling.profiles import MEASURED_WITH, Profiler
 from compilers.progress import Progress
 from compilers.sensitivity import record
 from compilers.steps import Step, produce, read_artifact

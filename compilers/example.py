@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from compilers import calls
 from compilers.datasets import Data
+from compilers.profiling import calls
 from model_repo.errors import BadInput, Corrupt
 from model_repo.records import Model
 from model_repo.tensors import Array, check, datatype_of, dtype_of

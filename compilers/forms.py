@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, json
 
-from compilers import graphs
-from compilers.resize import load_resized
+from compilers.graph import graphs
 from compilers.source import Source
+from compilers.training.resize import load_resized
 
 if TYPE_CHECKING:
     from torch import nn

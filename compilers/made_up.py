@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from compilers.datasets import Data
-from compilers.signature import Port
+from compilers.foreign.signature import Port
 from model_repo.errors import BadInput
 from model_repo.tensors import DTYPES, Array
 

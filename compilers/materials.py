@@ -12,8 +12,8 @@ import numpy as np
 from compilers.contracts import Recall, Work
 from compilers.datasets import Data, Splits, split
 from compilers.plan import Plan
+from compilers.profiling.scoring import check_classes
 from compilers.recipe import Recipe
-from compilers.scoring import check_classes
 from compilers.source import Source, load_source
 from model_repo.errors import BadInput
 from model_repo.records import Model, TensorSpec

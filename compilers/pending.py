@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass, field
 
-from compilers import race
 from compilers.digests import digest
 from compilers.plan import Plan, PlannedVariant
+from compilers.profiling import race
 from compilers.steps import Step, to_artifact
 from model_repo import runtime
 from model_repo.errors import BadInput, Corrupt, MissingExtra, NotFound

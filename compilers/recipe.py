@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from compilers.conformal import fewest_rows
-from compilers.schedule import Schedule
+from compilers.cascades.conformal import fewest_rows
+from compilers.training.schedule import Schedule
 from model_repo.documents import parse
 from model_repo.errors import BadInput
 from model_repo.fields import convert

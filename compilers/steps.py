@@ -10,16 +10,17 @@ from typing import Any
 
 import msgspec
 
-from compilers import export, forms, parity
+from compilers import forms
 from compilers.cache import Cache
 from compilers.contracts import Form, Target
 from compilers.digests import code_sha256, digest, versions, versions_of_source
 from compilers.forms import TorchModel
+from compilers.graph import export, parity
 from compilers.materials import Materials
 from compilers.plan import ChosenPass, Plan, PlannedVariant
 from compilers.recipe import Recipe
-from compilers.training import train
-from compilers.yardstick import check_weights
+from compilers.training.loop import train
+from compilers.training.yardstick import check_weights
 from model_repo.records import Artifact
 
 TRAINED_WITH = ("numpy", "safetensors", "torch")
@@ -78,7 +79,7 @@ def _source_step(plan: Plan) -> Step:
         recipe.splits,
         recipe.seed,
         plan.source_sha256,
-        code_sha256("compilers.training"),
+        code_sha256("compilers.training.loop"),
         versions(TRAINED_WITH) | versions_of_source(recipe.source.libraries),
     )
     return Step(name, "torch", None, partial(_run_source, plan))
@@ -118,7 +119,7 @@ def _in_form(step: Step, form: Form) -> Step:
     if step.form == form:
         return step
     libraries = versions(export.LIBRARIES)
-    name = digest(step.digest, "export", code_sha256("compilers.export"), libraries)
+    name = digest(step.digest, "export", code_sha256("compilers.graph.export"), libraries)
     return Step(name, "onnx", step, _run_export)
 
 

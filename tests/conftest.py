@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, settings
 
-from compilers import timing
+from compilers.profiling import timing
 
 # A busy machine is no defect, so no example has a time limit.
 settings.register_profile(

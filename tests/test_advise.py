@@ -11,10 +11,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compilers.advise import advise
-from compilers.advise_guess import guesses
-from compilers.advise_mix import SloClass, SloMix
-from compilers.advise_ratio import call_s, foretell
+from compilers.advice.advise import advise
+from compilers.advice.guess import guesses
+from compilers.advice.mix import SloClass, SloMix
+from compilers.advice.ratio import call_s, foretell
 from model_repo import cli
 from model_repo.findings import note_skip
 from model_repo.records import (

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compilers.advise_mix import parse_mix
+from compilers.advice.mix import parse_mix
 from model_repo.errors import BadInput
 
 TEXT = """

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from compilers.cascade import expected_latency, expected_profile
-from compilers.scoring import Score
+from compilers.cascades.cascade import expected_latency, expected_profile
+from compilers.profiling.scoring import Score
 from model_repo.records import LatencyPoint
 
 SHARES = st.floats(0, 1)
@@ -99,5 +99,5 @@ def test_a_guessed_stage_makes_a_guessed_cascade() -> None:
 
 def test_it_needs_nothing_that_a_serving_host_lacks() -> None:
     heavy = "{'torch', 'scipy', 'onnx', 'sklearn'}"
-    code = f"import sys, compilers.cascade; assert not {heavy} & set(sys.modules)"
+    code = f"import sys, compilers.cascades.cascade; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

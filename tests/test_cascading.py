@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import tiny_recipe
 
-from compilers import calls, cascading
 from compilers.build import compile_plan
 from compilers.cache import FOLDER
+from compilers.cascades import cascading
 from compilers.materials import gather
 from compilers.plan import read_plan
+from compilers.profiling import calls
 from compilers.progress import Progress
 from model_repo import cascades, confidence, findings, runtime
 from model_repo.errors import BadInput

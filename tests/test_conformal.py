@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from compilers.conformal import fewest_rows, threshold
+from compilers.cascades.conformal import fewest_rows, threshold
 from model_repo.errors import BadInput
 from model_repo.tensors import Array
 

@@ -12,9 +12,9 @@ import torch
 from msgspec.structs import replace as replace_struct
 from torch import nn
 
-from compilers import export, parity
 from compilers.datasets import Data
 from compilers.forms import TorchModel
+from compilers.graph import export, parity
 from compilers.materials import Materials
 from model_repo.errors import BadInput
 from model_repo.records import TensorSpec

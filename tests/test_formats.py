@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import tiny_recipe
 
-from compilers import build, digests, race, timing
+from compilers import build, digests
 from compilers.build import compile_plan
 from compilers.passes import distill
 from compilers.plan import read_plan
+from compilers.profiling import race, timing
 from compilers.progress import Progress
 from compilers.targets import cpu
 from model_repo.cli import main

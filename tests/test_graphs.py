@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 import onnx_files
 
-from compilers import graphs
+from compilers.graph import graphs
 
 
 def test_strips_every_place_a_path_can_hide(tmp_path: Path) -> None:

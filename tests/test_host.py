@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from compilers import host
+from compilers.profiling import host
 
 
 def test_the_host_has_a_name_and_only_flags_that_matter() -> None:

@@ -11,11 +11,12 @@ from onnx import TensorProto
 from onnx_files import FLOAT, linear, node, write
 from onnxruntime.datasets import get_example
 
-from compilers import derived, given, importing, intake, race, settle
 from compilers.commands import __path__ as commands_path
 from compilers.datasets import Data
-from compilers.orders import Request
-from compilers.signature import Port
+from compilers.foreign import derived, given, importing, intake, settle
+from compilers.foreign.orders import Request
+from compilers.foreign.signature import Port
+from compilers.profiling import race
 from model_repo import runtime
 from model_repo.cli import main
 from model_repo.errors import BadInput

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from compilers.hints import Hints, watched
-from compilers.lessons import Lesson, confident_loss, taught_loss
+from compilers.training.hints import Hints, watched
+from compilers.training.lessons import Lesson, confident_loss, taught_loss
 from model_repo.errors import BadInput
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from onnx_files import linear
 
-from compilers import calls, host, measure, timing
 from compilers.datasets import Data
-from compilers.scoring import REFERENCE_SCORE, Score
+from compilers.profiling import calls, host, measure, timing
+from compilers.profiling.scoring import REFERENCE_SCORE, Score
 from model_repo.errors import Corrupt, Expired
 from model_repo.records import Model, Profile, TensorSpec
 from model_repo.runtime import Session

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from compilers.pairing import Pair, Stage, calibrate, cascade_name, choose, may_pay
+from compilers.cascades.pairing import Pair, Stage, calibrate, cascade_name, choose, may_pay
 from model_repo.errors import BadInput
 from model_repo.records import (
     Artifact,

@@ -10,10 +10,10 @@ import onnx_files
 import pytest
 import tiny_recipe
 
-from compilers import graphs, parity
 from compilers.build import compile_plan
+from compilers.graph import graphs, parity
+from compilers.graph.parity import Runner
 from compilers.materials import Materials
-from compilers.parity import Runner
 from compilers.plan import read_plan
 from compilers.progress import Progress
 from model_repo.cli import main

@@ -15,7 +15,7 @@ from compilers import forms
 from compilers.contracts import Work
 from compilers.forms import TorchModel
 from compilers.passes import prune
-from compilers.saliency import Importance
+from compilers.training.saliency import Importance
 from model_repo.errors import BadInput
 from model_repo.records import PassStep
 

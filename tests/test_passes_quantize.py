@@ -17,10 +17,10 @@ import pytest
 import tiny_recipe
 from onnx import TensorProto, helper
 
-from compilers import export, graphs, integers
 from compilers.contracts import Work
 from compilers.datasets import Data
 from compilers.forms import TorchModel
+from compilers.graph import export, graphs, integers
 from compilers.passes import quantize
 from model_repo import plugins
 from model_repo.errors import BadInput

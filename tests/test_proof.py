@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compilers import proof
-from compilers.signature import Port
+from compilers.foreign import proof
+from compilers.foreign.signature import Port
 from model_repo.errors import BadInput
 
 OUTPUTS = (Port("y", "FP32", ("n",)),)

@@ -11,8 +11,8 @@ import onnx
 import onnx_files
 import pytest
 
-from compilers import race
 from compilers.datasets import Data
+from compilers.profiling import race
 from compilers.targets import cpu
 from model_repo.errors import Expired
 from model_repo.records import Model, TensorSpec

@@ -14,10 +14,11 @@ from msgspec import structs
 from onnx_files import linear
 from shelf import AT, model, profile, shelve
 
-from compilers import example, measure, remeasure
-from compilers.cascade import expected_profile
+from compilers import example
+from compilers.cascades.cascade import expected_profile
 from compilers.datasets import Data
-from compilers.scoring import Score
+from compilers.profiling import measure, remeasure
+from compilers.profiling.scoring import Score
 from model_repo import cascades, lock, profiles
 from model_repo.cli import main
 from model_repo.errors import BadInput, Corrupt, NotFound

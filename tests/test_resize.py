@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from compilers.resize import load_resized
+from compilers.training.resize import load_resized
 from model_repo.errors import BadInput
 
 

@@ -15,7 +15,7 @@ import onnx_files
 import pytest
 from onnx import TensorProto
 
-from compilers import graphs
+from compilers.graph import graphs
 from compilers.targets import cpu
 from model_repo import runtime
 from model_repo.errors import BadInput, Corrupt, Expired, MissingExtra

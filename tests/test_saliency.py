@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from compilers.datasets import Data
-from compilers.saliency import saliency
+from compilers.training.saliency import saliency
 
 DATA = Data({"x": np.array([[1.0, 2.0], [-3.0, 0.5]], np.float32)}, np.array([0, 1]))
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from onnx_files import linear
 
-from compilers import calls, scoring
 from compilers.datasets import Data
+from compilers.profiling import calls, scoring
 from model_repo import runtime
 from model_repo.errors import BadInput
 from model_repo.records import Metric, Model, TensorSpec

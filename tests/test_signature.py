@@ -12,9 +12,10 @@ from onnx import TensorProto, helper
 from onnx_files import FLOAT, linear, node, write
 from onnxruntime.datasets import get_example
 
-from compilers import made_up, settle, signature
+from compilers import made_up
 from compilers.datasets import Data
-from compilers.settle import Settled
+from compilers.foreign import settle, signature
+from compilers.foreign.settle import Settled
 from model_repo import runtime
 from model_repo.errors import BadInput, Corrupt
 from model_repo.records import TensorSpec
@@ -103,7 +104,7 @@ def test_external_data_is_folded_in(tmp_path: Path) -> None:
 def test_more_external_data_than_one_file_holds_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from compilers import foreign
+    from compilers.foreign import foreign
 
     monkeypatch.setattr(foreign, "LARGEST_BYTES", 10)
     linear(tmp_path / "plain.onnx")

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto
 from onnx_files import FLOAT, node, write
 
-from compilers import signs
+from compilers.graph import signs
 
 
 def graph(folder: Path, zero: Any) -> Any:

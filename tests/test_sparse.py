@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from compilers.sparse import choose_zeros, held_at_zero
+from compilers.training.sparse import choose_zeros, held_at_zero
 from model_repo.errors import BadInput
 
 

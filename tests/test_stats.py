@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compilers.stats import binomial_interval, mean_interval, percentiles
+from compilers.profiling.stats import binomial_interval, mean_interval, percentiles
 
 counts = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 

@@ -13,7 +13,7 @@ import onnx
 import onnx_files
 import pytest
 
-from compilers import graphs
+from compilers.graph import graphs
 from compilers.targets import cpu
 from model_repo import runtime
 from model_repo.errors import BadInput, Unsupported

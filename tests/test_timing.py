@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from compilers import timing
+from compilers.profiling import timing
 from model_repo.records import SETTLED, LatencyPoint
 
 

@@ -13,11 +13,11 @@ from torch import nn
 
 from compilers.contracts import Work
 from compilers.datasets import Data
-from compilers.lessons import Lesson, Teaching
-from compilers.schedule import Schedule
 from compilers.source import Source
-from compilers.training import train
-from compilers.yardstick import yardstick
+from compilers.training.lessons import Lesson, Teaching
+from compilers.training.loop import train
+from compilers.training.schedule import Schedule
+from compilers.training.yardstick import yardstick
 from model_repo.errors import BadInput
 
 SCHEDULE = Schedule(epochs=3, learning_rate=0.01, batch_size=32)

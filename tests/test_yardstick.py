@@ -12,7 +12,7 @@ from torch import nn
 from compilers.contracts import Work
 from compilers.datasets import Data
 from compilers.source import Source
-from compilers.yardstick import yardstick
+from compilers.training.yardstick import yardstick
 from model_repo.errors import BadInput
 from model_repo.records import Metric
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 import yaml
 
-from compilers.advise import Answer, Move, advise
-from compilers.advise_guess import guesses
-from compilers.advise_mix import SloMix, parse_mix
+from compilers.advice.advise import Answer, Move, advise
+from compilers.advice.guess import guesses
+from compilers.advice.mix import SloMix, parse_mix
 from model_repo import cascades, options
 from model_repo.errors import NotFound
 from model_repo.files import read_text

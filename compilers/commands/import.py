@@ -43,8 +43,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from compilers.importing import import_file
-    from compilers.orders import Request
+    from compilers.foreign.importing import import_file
+    from compilers.foreign.orders import Request
     from compilers.progress import Progress
 
     name = args.name or name_of(args.file)

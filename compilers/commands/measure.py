@@ -19,7 +19,7 @@ from model_repo.survey import survey
 from model_repo.table import render
 
 if TYPE_CHECKING:
-    from compilers.remeasure import Renewed
+    from compilers.profiling.remeasure import Renewed
 
 COLUMNS = ["variant", "device us/item", "before", "p99 ms", "before", ""]
 
@@ -76,7 +76,7 @@ def _measure(
     data: Path | None,
     problems: list[str],
 ) -> list[Renewed]:
-    from compilers.remeasure import Remeasure, rows
+    from compilers.profiling.remeasure import Remeasure, rows
 
     wanted = [variant for variant in found if variant.key.variant in parts[2:] or len(parts) < 3]
     work = Remeasure(store, model, found, rows(store, model, data, _remark), _show, problems)

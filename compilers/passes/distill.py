@@ -9,10 +9,10 @@ from msgspec import Meta, field
 
 from compilers.contracts import Form, Work
 from compilers.forms import TorchModel
-from compilers.hints import check_layer
-from compilers.lessons import Lesson, Teaching
 from compilers.source import Source
-from compilers.training import train
+from compilers.training.hints import check_layer
+from compilers.training.lessons import Lesson, Teaching
+from compilers.training.loop import train
 from model_repo.errors import BadInput
 from model_repo.records import PassStep
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from msgspec import Struct
 
-from compilers import calibration, graphs, integers
+from compilers import calibration
 from compilers.contracts import Form, Work
+from compilers.graph import graphs, integers
 from compilers.quiet import hushed
 from compilers.source import Source
 from model_repo.errors import BadInput

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta
 
-from compilers import channels, sparse
 from compilers.contracts import Form, Work
 from compilers.datasets import Data
 from compilers.forms import TorchModel
-from compilers.hints import check_layer
-from compilers.lessons import Lesson, Teaching
-from compilers.resize import load_resized
-from compilers.saliency import Importance, saliency
 from compilers.source import Source
-from compilers.training import repeatable, train
-from compilers.yardstick import check_weights, yardstick
+from compilers.training import channels, sparse
+from compilers.training.hints import check_layer
+from compilers.training.lessons import Lesson, Teaching
+from compilers.training.loop import repeatable, train
+from compilers.training.resize import load_resized
+from compilers.training.saliency import Importance, saliency
+from compilers.training.yardstick import check_weights, yardstick
 from model_repo.errors import BadInput
 from model_repo.records import PassStep
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from compilers import graphs, integers
 from compilers.contracts import Form, Work
+from compilers.graph import graphs, integers
 from compilers.quiet import hushed
 from compilers.source import Source
 from model_repo import plugins

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from compilers import graphs
 from compilers.contracts import Work
+from compilers.graph import graphs
 
 if TYPE_CHECKING:
     from compilers.passes.quantize import Options

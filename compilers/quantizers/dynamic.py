@@ -7,8 +7,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compilers import graphs
 from compilers.contracts import Work
+from compilers.graph import graphs
 
 if TYPE_CHECKING:
     from compilers.passes.quantize import Options

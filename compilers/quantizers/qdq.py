@@ -7,8 +7,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compilers import calibration, delicate, graphs
+from compilers import calibration, delicate
 from compilers.contracts import Work
+from compilers.graph import graphs
 from model_repo.tensors import Array
 
 if TYPE_CHECKING:

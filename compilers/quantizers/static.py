@@ -7,8 +7,9 @@ from collections.abc import Collection
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
-from compilers import calibration, delicate, signs
+from compilers import calibration, delicate
 from compilers.contracts import Work
+from compilers.graph import signs
 from compilers.quiet import hushed
 from model_repo import telemetry
 from model_repo.errors import BadInput, MissingExtra

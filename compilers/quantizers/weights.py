@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compilers import affine, graphs, opsets
+from compilers import affine
 from compilers.contracts import Work
+from compilers.graph import graphs, opsets
 from compilers.sensitivity import layers
 from compilers.sensitivity.layers import Layer
 from model_repo.tensors import Array

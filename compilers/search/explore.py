@@ -11,7 +11,6 @@ import numpy as np
 
 from compilers.cache import Cache
 from compilers.digests import digest
-from compilers.lessons import Lesson
 from compilers.search import space
 from compilers.search.found import spell
 from compilers.search.front import Point, best_first, dominates, ranks
@@ -19,6 +18,7 @@ from compilers.search.halving import KEPT, SHARES, TOP, Rungs
 from compilers.search.space import Space, Steps
 from compilers.search.trials import Measured, Trial, Trials, is_full, reason_of, scaled
 from compilers.search.watch import OutOfTime, Watch
+from compilers.training.lessons import Lesson
 from model_repo.errors import FareboxError
 
 TOLERATED = 0.05

@@ -10,11 +10,11 @@ import msgspec
 import numpy as np
 
 from compilers.contracts import Pass
-from compilers.lessons import Lesson
 from compilers.plan import PASSES, Plan
 from compilers.recipe import Recipe
-from compilers.schedule import Schedule
 from compilers.source import Source
+from compilers.training.lessons import Lesson
+from compilers.training.schedule import Schedule
 from model_repo import plugins
 from model_repo.records import PassStep
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from msgspec import Struct, convert, structs, to_builtins
 
-from compilers import calls, race, scoring
 from compilers.cache import Cache
 from compilers.digests import code_sha256, versions
 from compilers.materials import Materials
 from compilers.plan import Plan, PlannedVariant, extend
-from compilers.profiles import MEASURED_WITH
+from compilers.profiling import calls, race, scoring
+from compilers.profiling.profiles import MEASURED_WITH
 from compilers.search.space import Steps
 from compilers.steps import Step, produce, read_artifact, to_artifact
 from model_repo import runtime
@@ -89,8 +89,8 @@ class Trials:
         depends_on = (
             "trial",
             [step.digest for _, step in entrants],
-            code_sha256("compilers.race"),
-            code_sha256("compilers.scoring"),
+            code_sha256("compilers.profiling.race"),
+            code_sha256("compilers.profiling.scoring"),
             self._plan.recipe.batch_sizes,
             race.machine(),
             versions(MEASURED_WITH),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from compilers.scoring import row_cosines
+from compilers.profiling.scoring import row_cosines
 from model_repo.errors import BadInput
 from model_repo.records import Metric
 from model_repo.tensors import Array

@@ -14,7 +14,7 @@ from compilers.contracts import Work
 from compilers.digests import code_sha256, versions
 from compilers.sensitivity.divergence import check, divergence
 from compilers.source import sha256_of_source
-from compilers.training import repeatable
+from compilers.training.loop import repeatable
 from model_repo.tensors import Array
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from compilers import graphs, ir
 from compilers.contracts import Format
+from compilers.graph import graphs, ir
 from model_repo.errors import BadInput, Unsupported
 from model_repo.records import Artifact
 from model_repo.store import describe

@@ -10,11 +10,11 @@ from statistics import median
 
 import numpy as np
 
-from compilers import calls
-from compilers.cascade import expected_latency
+from compilers.cascades.cascade import expected_latency
 from compilers.commands.compile import find_recipe
 from compilers.materials import Materials, gather
 from compilers.plan import read_plan
+from compilers.profiling import calls
 from model_repo import cascades, runtime
 from model_repo.confidence import margins
 from model_repo.records import Cascade, LatencyPoint, Variant

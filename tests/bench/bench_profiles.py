@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from compilers import measure, remeasure
+from compilers.profiling import measure, remeasure
 from model_repo import cascades, runtime
 from model_repo.records import Model, Profile, Variant
 from model_repo.store import Store

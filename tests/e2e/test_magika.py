@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from gateway_process import farebox, gateway
 
-from compilers import intake
+from compilers.foreign import intake
 from model_repo.cli import main
 from model_repo.store import Store
 

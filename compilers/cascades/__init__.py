@@ -1,0 +1,1 @@
+"""Cascades: calibrated, chosen and shelved."""

@@ -1,0 +1,1 @@
+"""What a variant takes and how good it is, measured."""

@@ -1,0 +1,152 @@
+"""Judge one variant on held-out rows: right answers, or fidelity to the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import numpy as np
+from msgspec import Struct
+
+from compilers.datasets import Data
+from compilers.profiling import calls
+from compilers.profiling.stats import binomial_interval, mean_interval
+from model_repo.errors import BadInput
+from model_repo.records import Model
+from model_repo.runtime import Session
+from model_repo.tensors import Array
+
+
+class Score(Struct, frozen=True):
+    """A figure of merit, its 95 % interval, and the rows it was taken on."""
+
+    value: float
+    low: float
+    high: float
+    samples: int
+
+
+REFERENCE_SCORE = Score(1.0, 1.0, 1.0, 0)
+"""The reference agrees with itself: nothing is measured, so there are no samples."""
+
+
+def judge(
+    session: Session, model: Model, data: Data, reference: Mapping[str, Array] | None
+) -> Score:
+    """Run the rows of `data` and score `model.scored_output` by `model.metric`.
+
+    reference: the reference variant's outputs for the same rows, from `calls.compute`; needed
+    unless the metric is accuracy. Raises BadInput when labels or reference are missing or do not
+    fit the scored output.
+    """
+    given = calls.compute(session, model, data)[model.scored_output]
+    wanted = None if reference is None else reference[model.scored_output]
+    if model.metric != "cosine":
+        return share(right_rows(given, model, data.labels, wanted))
+    cosines = row_cosines(given, _given(wanted, model))
+    value = float(cosines.mean())
+    low, high = mean_interval(value, len(cosines), -1.0, 1.0)
+    return Score(value, low, high, len(cosines))
+
+
+def right_rows(given: Array, model: Model, labels: Array | None, wanted: Array | None) -> Array:
+    """Which rows of the scored output are right, [n]: as the labels, or the reference, have them.
+
+    labels, wanted: the reference's scored output, for the rows of `given`. Raises as `judge` does,
+    and BadInput for a metric that no row alone can meet or miss.
+    """
+    if model.metric == "agreement":
+        return _same(_decide(given), _decide(_given(wanted, model)))
+    if model.metric != "accuracy":
+        raise BadInput(
+            f"{model.name} is scored by {model.metric}, by which no row is right or wrong: "
+            "choose the metric 'accuracy' or 'agreement'"
+        )
+    if labels is None:
+        raise BadInput(f"{model.name} is scored by accuracy, but its data has no labels")
+    return _same(answers(given, labels, model), labels[: len(given)])
+
+
+def share(right: Array) -> Score:
+    """The share of right rows, with its interval."""
+    value, total = int(right.sum()), len(right)
+    low, high = binomial_interval(value, total)
+    return Score(value / total, low, high, total)
+
+
+def _given(reference: Array | None, model: Model) -> Array:
+    if reference is None:
+        raise BadInput(f"{model.name} is scored by {model.metric}, which needs the reference")
+    return reference
+
+
+def answers(output: Array, labels: Array, model: Model) -> Array:
+    """What the output answers, in the terms of `labels`; raises BadInput if they do not compare."""
+    name, shape = model.scored_output, list(output.shape)
+    if output.dtype.kind not in "OUSiub" and (output.ndim < 2 or output.shape[-1] < 2):
+        raise BadInput(
+            f"the output {name!r} {shape} gives no class: accuracy takes scores [n, k], or an "
+            "integer or string label for each row"
+        )
+    decided = _decide(output)
+    if decided[:1].size > 1 >= labels[:1].size:
+        raise BadInput(
+            f"the output {name!r} {shape} gives {decided[:1].size} answers for each row, but "
+            "accuracy compares one with the row's label: export the model with one"
+        )
+    if (decided.dtype.kind in "OUS") != (labels.dtype.kind in "OUS"):
+        raise BadInput(
+            f"the labels are {labels.dtype}, but the output {name!r} answers {decided.dtype}: "
+            "give labels as the model names its classes"
+        )
+    if output.dtype.kind not in "OUSiub":
+        check_classes(labels, output.shape[-1], f"the output {name!r}")
+    return decided
+
+
+def check_classes(labels: Array, classes: int, what: str) -> None:
+    """Raise BadInput unless the labels are numbers of classes that `what` gives scores for."""
+    if labels.dtype.kind not in "iu":
+        raise BadInput(
+            f"the labels are {labels.dtype}, but {what} gives scores: number its classes, "
+            f"0 to {classes - 1}, and give whole numbers"
+        )
+    low, high = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
+    if low < 0 or high >= classes:
+        raise BadInput(
+            f"the labels reach from {low} to {high}, but {what} scores {classes} classes: "
+            f"give labels from 0 to {classes - 1}"
+        )
+
+
+def _decide(output: Array) -> Array:
+    """Argmax over the last axis of scores; labels as they are, strings as text."""
+    if output.dtype.kind in "OUS":
+        text = [e.decode() if isinstance(e, bytes) else str(e) for e in output.ravel()]
+        return np.array(text, dtype=object).reshape(output.shape)
+    if output.dtype.kind in "iub" or output.ndim < 2:
+        return output
+    return cast(Array, output.argmax(-1))
+
+
+def _same(given: Array, wanted: Array) -> Array:
+    given, wanted = _decide_text(given), _decide_text(wanted)
+    # A label column [n, 1] is the same answer as [n].
+    equal = given.reshape(len(given), -1) == wanted.reshape(len(wanted), -1)
+    rows: Array = equal.all(axis=1)
+    return rows
+
+
+def _decide_text(values: Array) -> Array:
+    return _decide(values) if values.dtype.kind in "OUS" else values
+
+
+def row_cosines(given: Array, wanted: Array) -> Array:
+    """The cosine of each pair of rows, in [-1, 1]; two rows of zeros agree."""
+    a = given.reshape(len(given), -1).astype(np.float64)
+    b = wanted.reshape(len(wanted), -1).astype(np.float64)
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    same = (a == b).all(axis=1)
+    dots = np.einsum("nk,nk->n", a, b)
+    cosines = np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths != 0)
+    return np.where(same, 1.0, np.nan_to_num(cosines, nan=-1.0).clip(-1.0, 1.0))

@@ -1,0 +1,1 @@
+"""Fitting torch networks, and making them narrower."""
