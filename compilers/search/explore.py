@@ -113,7 +113,7 @@ class Search:
         return name_of(steps)
 
     def _is_hopeless(self, name: str) -> bool:
-        """Whether it would be matched even if training made it perfect, as its costs untrained tell.
+        """Whether it would be matched even if training made it perfect, by its costs untrained.
 
         What a network costs does not depend on how well it is trained.
         """
