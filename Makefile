@@ -12,8 +12,9 @@ GRPC_PORT ?= 8001
 METRICS_PORT ?= 8002
 FAREBOX_REPOSITORY ?= model_repo/models
 PYTEST_ARGS ?=
+BENCH_RECIPES := tests/bench/resnet18/recipe.yaml digits minilm topics
 
-.PHONY: help install demo test check bench bench-savings build clean
+.PHONY: help install demo test check bench bench-savings bench-compilers build clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -58,6 +59,12 @@ bench: $(VENV)/with-dev  ## Gateway against bare servers, repeats of profiles, p
 bench-savings: $(VENV)/with-dev  ## Dollars per million under load, against always serving the reference
 	$(BIN)/farebox compile digits --repository $(FAREBOX_REPOSITORY)
 	$(BIN)/python tests/bench/bench_savings.py --repository $(FAREBOX_REPOSITORY)
+
+bench-compilers: $(VENV)/with-dev  ## What compiling brings, against ONNX Runtime fp32; about 25 minutes the first time
+	@for recipe in $(BENCH_RECIPES); do \
+	  $(BIN)/farebox compile $$recipe --repository $(FAREBOX_REPOSITORY) >/dev/null; done
+	$(BIN)/python tests/bench/bench_compilers.py --repository $(FAREBOX_REPOSITORY) $(BENCH_RECIPES)
+	$(BIN)/python tests/bench/bench_cascades.py digits --repository $(FAREBOX_REPOSITORY)
 
 build: $(VENV)/with-dev  ## Build the wheel and the source package into dist/
 	$(BIN)/python -m build
