@@ -10,7 +10,7 @@ from compilers.search.front import Point, best_first
 SHARES = (1 / 9, 1 / 3, 1.0)
 """Of the epochs asked for, on each rung."""
 KEPT = 3
-"""One in so many goes on to the next rung."""
+"""One in so many goes on to the next rung, and the first."""
 TOP = len(SHARES) - 1
 
 
@@ -31,7 +31,8 @@ class Rungs:
         for rung in range(TOP - 1, -1, -1):
             names = list(self.points[rung])
             best = best_first([self.points[rung][name] for name in names])
-            for place in best[: len(names) // KEPT]:
+            # Rounded up: the first goes all the way, and shows what the others must beat.
+            for place in best[: -(-len(names) // KEPT)]:
                 if (names[place], rung + 1) not in self.promoted:
                     return names[place], rung + 1
         return None
