@@ -251,7 +251,7 @@ def test_measuring_needs_no_library_of_the_compile_extra(store: Store) -> None:
     extra = ("torch", "onnx", "scipy", "sklearn", "tqdm", "safetensors", "nncf", "onnxscript")
     code = (
         f"import sys\nfor name in {extra}:\n    sys.modules[name] = None\n"
-        "from compilers import timing\ntiming.SPAN_S = timing.LIMIT_S = 0\n"
+        "from compilers.profiling import timing\ntiming.SPAN_S = timing.LIMIT_S = 0\n"
         "from model_repo.cli import main\nsys.exit(main(sys.argv[1:]))"
     )
     words = [sys.executable, "-c", code, "measure", "--repository", str(store.root)]
