@@ -122,8 +122,8 @@ def test_three_slos_get_three_variants_each_the_cheapest_by_the_table(
     gateway: Gateway, table: list[dict[str, Any]]
 ) -> None:
     image = images()[0][:1]
-    lows = sorted({row["accuracy_low"] for row in table})
-    floors = [lows[0], lows[1], lows[-1]]
+    lows = {row["accuracy_low"] for row in table}
+    floors = {cheapest(table, low): low for low in lows}.values()
     served = []
     for floor in floors:
         answer = ask(gateway, image, slo_min_accuracy=floor, slo_latency_ms=500.0)
@@ -132,7 +132,7 @@ def test_three_slos_get_three_variants_each_the_cheapest_by_the_table(
         assert facts["slo_met"] is True
         assert facts["accuracy_low"] >= floor
         served.append(facts["variant"])
-    assert len(set(served)) == 3
+    assert len(set(served)) == len(served) >= 3
 
 
 def test_answers_are_right_over_both_protocols(gateway: Gateway) -> None:
