@@ -74,6 +74,14 @@ def test_answers_almost_as_before(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("ranges", ["entropy", "percentile"])
+def test_what_calibrators_tell_stays_off_stdout(
+    work: Work, graph: Any, ranges: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    quantize.apply(graph, options("qdq", ranges=ranges), work)
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("mode", ["static", "qdq"])
 def test_ranges_from_rows_are_unsigned_by_signed_and_per_channel(
     work: Work, graph: Any, mode: str

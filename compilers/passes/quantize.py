@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 from collections.abc import Collection
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -80,7 +82,8 @@ def apply(model: Any, options: Options, work: Work) -> Any:
     ready = _prepared(model)
     kept = _kept(ready, options, work)
     try:
-        with hushed(""):
+        # The libraries draw bars and tell of their steps on stdout, which is the user's.
+        with redirect_stdout(io.StringIO()), hushed(""):
             made = mode.quantize(ready, options, kept, work)
     except FareboxError:
         raise

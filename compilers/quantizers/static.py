@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Collection
-from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from compilers import calibration, delicate
@@ -33,8 +31,7 @@ def quantize(proto: Any, options: Options, kept: Collection[str], work: Work) ->
         )
     rows = calibration.batches(work.calibration)
     nncf = _load_nncf()
-    # It draws bars of its own on stdout, and logs each step.
-    with redirect_stdout(io.StringIO()), hushed("nncf"):
+    with hushed("nncf"):
         made = nncf.quantize(
             proto,
             nncf.Dataset(rows),
