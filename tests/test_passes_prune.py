@@ -113,6 +113,25 @@ def test_zeros_outlast_fine_tuning_and_the_disk(work: Work, tmp_path: Path, kind
     assert torch.equal(forms.load(tmp_path, work.source, 0).module(images), made.module(images))
 
 
+@pytest.mark.parametrize("kind", ["structured", "unstructured"])
+def test_layers_that_are_not_trained_are_pruned_too(work: Work, kind: str) -> None:
+    def frozen() -> nn.Module:
+        network = work.source.build("teacher", 0)
+        network[0].requires_grad_(False)
+        return network
+
+    own = replace(work, source=replace(work.source, models={"frozen": frozen}))
+    made = prune.apply(TorchModel("frozen", frozen()), options(kind=kind, keep=("4",)), own)
+    if kind == "structured":
+        assert made.module[0].out_channels == 4
+    else:
+        assert int((made.module[0].weight == 0).sum()) == 36
+    assert not made.module[0].weight.requires_grad
+    whole = TorchModel("frozen", frozen().requires_grad_(False))
+    with pytest.raises(BadInput, match="nothing to fine-tune: set epochs to 0"):
+        prune.apply(whole, options(kind=kind), own)
+
+
 def test_layers_that_matter_more_lose_less(work: Work) -> None:
     network = work.source.build("teacher", 0).eval()
     with torch.no_grad():

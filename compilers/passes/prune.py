@@ -92,6 +92,11 @@ def apply(model: TorchModel, options: Options, work: Work) -> TorchModel:
     """
     module = model.module.eval()
     check_weights(module, model.network)
+    if options.epochs and not any(weight.requires_grad for weight in module.parameters()):
+        raise BadInput(
+            f"prune: every weight of the network {model.network!r} is held fixed (requires_grad "
+            "is False), so there is nothing to fine-tune: set epochs to 0, or free some of them"
+        )
     work.say(f"{model.network}, pruning {options.ratio:.0%}, {options.kind}")
     pruned = copy.deepcopy(module)
     with repeatable(work.seed):
@@ -121,15 +126,19 @@ def _narrowed(model: TorchModel, options: Options, work: Work) -> nn.Module:
     rows = work.calibration.take(slice(2)).inputs.values()
     example = tuple(torch.from_numpy(array.copy()) for array in rows)
     module = model.module
+    # Which layers feed which is read from gradients, and those held fixed in training have none.
+    free = copy.deepcopy(module).requires_grad_(True)
     pruned = channels.without_least(
-        module,
+        free,
         _importances(module, options, work),
         _allocate(module, options, work),
         options.ratio,
         options.round_to,
-        _kept(module, options, work),
+        _kept(free, options, work),
         example,
     )
+    for name, weight in pruned.named_parameters():
+        weight.requires_grad_(module.get_parameter(name).requires_grad)
     if _count(pruned) == _count(module):
         raise BadInput(
             f"prune: no channel of the network {model.network!r} can go at ratio "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Literal
 
 from compilers.datasets import Data
@@ -28,9 +29,11 @@ def saliency(module: nn.Module, data: Data, importance: Importance) -> list[Tens
     import torch
     from torch.nn import functional
 
-    parameters = list(module.eval().parameters())
     if importance == "magnitude":
-        return [weight.detach().abs() for weight in parameters]
+        return [weight.detach().abs() for weight in module.parameters()]
+    # What the source holds fixed in training has a slope too, and stays fixed: this is a copy.
+    module = copy.deepcopy(module).eval().requires_grad_(True)
+    parameters = list(module.parameters())
     sums = [torch.zeros_like(weight) for weight in parameters]
     inputs, labels = tensors(data)
     generator = torch.Generator().manual_seed(DRAWN)

@@ -88,8 +88,11 @@ def held_at_zero(module: nn.Module, masks: Masks) -> Iterator[None]:
     with torch.no_grad():
         for name, weight in weights.items():
             weight.mul_(masks[name])
-    # torch leaves the method untyped.
-    hooks = [weights[name].register_hook(mask.mul) for name, mask in masks.items()]  # type: ignore[no-untyped-call]
+    hooks = [
+        weight.register_hook(masks[name].mul)  # type: ignore[no-untyped-call]  # as torch leaves it
+        for name, weight in weights.items()
+        if weight.requires_grad  # nothing moves the others
+    ]
     try:
         yield
     finally:
