@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import tiny_recipe
 import torch
+from torch import nn
 
 from compilers.contracts import Work
 from compilers.datasets import Data
@@ -95,6 +96,22 @@ def test_hints_are_followed_through_a_lens(shared: Work) -> None:
     with pytest.raises(BadInput, match="hints names the layer '7'"):
         strange = distill.Options(student="student", hints={"7": "1"}, epochs=1)
         distill.apply(teacher, strange, work)
+
+
+def test_a_layer_that_gives_no_single_tensor_is_refused(shared: Work) -> None:
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gru, self.answer = nn.GRU(8, 12, batch_first=True), nn.Linear(12, 10)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            scores: torch.Tensor = self.answer(self.gru(images[:, 0])[0][:, -1])
+            return scores
+
+    teacher = TorchModel("recurrent", Recurrent())
+    options = distill.Options(student="student", hints={"gru": "1"}, epochs=1)
+    with pytest.raises(BadInput, match=r"the layer 'gru', which gives tuple, no single tensor"):
+        distill.apply(teacher, options, replace(shared, notes={}))
 
 
 def test_a_pruned_teacher_is_refused_unless_the_student_is_the_stronger() -> None:

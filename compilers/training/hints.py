@@ -61,14 +61,24 @@ class Hints:
 
 @contextmanager
 def watched(module: nn.Module, names: Iterable[str]) -> Iterator[Seen]:
-    """What the layers named gave in the last run, channels last; BadInput for an unknown one."""
+    """What the layers named gave in the last run, channels last.
+
+    Raises BadInput for an unknown one, and in the run for one that gives more than a tensor.
+    """
+    import torch
+
     layers, seen = dict(module.named_modules()), Seen()
     names = list(names)
     for name in names:
         check_layer(name, layers)
 
     def watch(name: str) -> Any:
-        def keep(_: nn.Module, taken: Any, given: Tensor) -> None:
+        def keep(_: nn.Module, taken: Any, given: Any) -> None:
+            if not isinstance(given, torch.Tensor):
+                raise BadInput(
+                    f"hints names the layer {name!r}, which gives {type(given).__name__}, no "
+                    "single tensor: name another layer"
+                )
             seen[name] = given.movedim(1, -1) if given.ndim == 4 else given
 
         return keep
