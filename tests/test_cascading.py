@@ -148,8 +148,8 @@ def test_a_cascade_that_is_no_longer_chosen_goes(copied: Store, tmp_path: Path) 
     assert NAME not in shelved(copied)
     (skip,) = findings.read_skips(copied, "tiny", "1").values()
     assert skip.reason == (
-        "1 of 1 pairs do not pay; the closest: cpu-student-to-fp32: its first stage alone is "
-        "within the risk"
+        "1 of 1 pairs do not pay, by validation rows; the closest: cpu-student-to-fp32: its first "
+        "stage alone is within the risk"
     )
     assert skip.digest, "it is settled"
 

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from compilers.cascades.pairing import Pair, Stage, calibrate, cascade_name, choose, may_pay
+from compilers.cascades.pairing import (
+    Pair,
+    Stage,
+    calibrate,
+    cascade_name,
+    choose,
+    may_pay,
+    publish,
+)
 from model_repo.errors import BadInput
 from model_repo.records import (
     Artifact,
@@ -43,7 +51,7 @@ def stage(made: Variant, errors: int) -> Stage:
     """Wrong on the first `errors` rows, and the less sure the earlier the row."""
     margins = np.arange(ROWS, dtype=np.float32)
     right = margins >= errors
-    return Stage(made, margins, right, margins, right)
+    return Stage(made, margins, right, margins, right, margins, right)
 
 
 def pair(first: Variant, second: Variant, low: float, item_s: float, lone_s: float = 1.0) -> Pair:
@@ -86,11 +94,31 @@ def test_what_goes_on_gets_the_second_stages_answer_even_if_that_is_worse() -> N
     # Rows 0 to 29 go on, and of those the second stage misses five that nothing else gets right.
     # It would miss row 150 too, which is not asked of it.
     second = stage(LARGE, 5)
-    held_out_right = second.held_out_right & (np.arange(ROWS) != 150)
-    second = replace(second, held_out_right=held_out_right)
+    right = second.validation_right & (np.arange(ROWS) != 150)
+    second = replace(second, validation_right=right)
     found = calibrate(stage(SMALL, 30), second, "y", 0.01)
     assert found.cascade.escalation > 0.1
     assert found.profile.accuracy == 1 - 5 / ROWS - 1 / ROWS
+
+
+def test_held_out_rows_say_what_is_shelved_and_have_no_part_in_choosing() -> None:
+    first, second = stage(SMALL, 30), stage(LARGE, 0)
+    half = np.arange(ROWS) % 2 == 0
+    unlike = replace(first, held_out_margins=first.held_out_margins * 0, held_out_right=half)
+    worse = replace(second, held_out_right=half)
+    assert unlike.candidate == first.candidate, "30 rows are wrong of those that choose"
+    assert unlike.candidate.profile.accuracy == 1 - 30 / ROWS
+    chosen = calibrate(first, second, "y", 0.05)
+    assert calibrate(unlike, worse, "y", 0.05) == chosen
+    shelved = publish(chosen, unlike, worse)
+    assert (shelved.cascade.escalation, shelved.profile.accuracy) == (1.0, 0.5)
+    assert shelved.cascade.threshold == chosen.cascade.threshold
+
+
+def test_the_reference_agrees_with_itself_on_all_rows() -> None:
+    sure = structs.replace(LARGE.profile, accuracy=1.0, accuracy_low=1.0, accuracy_samples=0)
+    reference = structs.replace(LARGE, profile=sure)
+    assert stage(reference, 0).candidate == reference
 
 
 def test_too_few_rows_are_refused() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,14 +129,22 @@ class Search:
         """Calibrate, choose, shelve; then forget the cascades that are no longer chosen."""
         recipe, singles = self.plan.recipe, _singles(self.plan, self.store)
         told: list[str] = []
-        pairs = list(self._calibrated(singles, told))
+        reference = next(v for v in singles if v.kind == "reference")
+        judge = Stages(self.store, Cache(self.store.root), self.materials, reference)
+        stages = {v.key.variant: judge.stage(v) for v in singles}
+        pairs = list(self._calibrated(stages, told))
         kept: list[Pair] = []
         for target in sorted({v.target for v in singles}):
             chosen, reasons = pairing.choose(
                 (pair for pair in pairs if pair.first.target == target),
-                (v for v in singles if v.target == target),
+                (s.candidate for s in stages.values() if s.variant.target == target),
             )
-            kept += chosen
+            kept += (
+                pairing.publish(
+                    pair, stages[pair.first.key.variant], stages[pair.second.key.variant]
+                )
+                for pair in chosen
+            )
             told += reasons
         shelved = {pair.name: self._shelve(pair) for pair in kept}
         for variant in self.store.variants(recipe.model, recipe.version):
@@ -151,22 +159,15 @@ class Search:
         with cache.writing(search) as folder:
             durable.write(folder / FOUND, Found(shelved))
 
-    def _calibrated(self, singles: Sequence[Variant], told: list[str]) -> Iterator[Pair]:
+    def _calibrated(self, stages: Mapping[str, Stage], told: list[str]) -> Iterator[Pair]:
         """Each pair to consider; adds to `told` why one cannot be a cascade."""
-        reference = next(v for v in singles if v.kind == "reference")
-        stages = Stages(self.store, Cache(self.store.root), self.materials, reference)
-        names = {v.key.variant for v in singles}
         output, risk = self.materials.model.scored_output, self.spec.risk
-        judged: dict[str, Stage] = {}
-        for pair in self._pairs(singles, told):
+        for pair in self._pairs([stage.candidate for stage in stages.values()], told):
             name = pairing.cascade_name(*pair)
-            if name in names:
+            if name in stages:
                 told.append(f"{name} is the name of another variant")
                 continue
-            for variant in pair:
-                if variant.key.variant not in judged:
-                    judged[variant.key.variant] = stages.stage(variant)
-            first, second = (judged[variant.key.variant] for variant in pair)
+            first, second = (stages[variant.key.variant] for variant in pair)
             try:
                 yield pairing.calibrate(first, second, output, risk)
             except BadInput as error:
@@ -175,6 +176,7 @@ class Search:
     def _pairs(
         self, singles: Sequence[Variant], told: list[str]
     ) -> Iterator[tuple[Variant, Variant]]:
+        """Which to consider, by what they cost and how right they are on validation rows."""
         if not self.spec.pairs:
             yield from ((a, b) for a in singles for b in singles if pairing.may_pay(a, b))
         known = {v.key.variant: v for v in singles}
@@ -220,6 +222,6 @@ def _summary(told: Sequence[str], kept: int) -> str:
             "the second be more accurate"
         )
     return (
-        f"{len(told)} of {len(told) + kept} pairs do not pay; the closest: "
+        f"{len(told)} of {len(told) + kept} pairs do not pay, by validation rows; the closest: "
         f"{'; '.join(told[:CLOSEST])}"
     )

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+from msgspec import structs
+
 from compilers.cascades.cascade import expected_profile
 from compilers.cascades.conformal import threshold
 from compilers.profiling.scoring import share
@@ -24,14 +27,32 @@ MOST = 4
 class Stage:
     """A variant with how sure and how right it is of each row: `margins`, and booleans.
 
-    The rows are those of the split that sets thresholds, and of the one that is held out.
+    The rows are those of the split that sets thresholds, of the one that chooses, and of the one
+    that is held out.
     """
 
     variant: Variant
     conformal_margins: Array
     conformal_right: Array
+    validation_margins: Array
+    validation_right: Array
     held_out_margins: Array
     held_out_right: Array
+
+    @property
+    def candidate(self) -> Variant:
+        """The variant as it is compared with others: right on so many of the validation rows."""
+        if not self.variant.profile.accuracy_samples:  # the reference, which agrees with itself
+            return self.variant
+        score = share(self.validation_right)
+        profile = structs.replace(
+            self.variant.profile,
+            accuracy=score.value,
+            accuracy_low=score.low,
+            accuracy_high=score.high,
+            accuracy_samples=score.samples,
+        )
+        return structs.replace(self.variant, profile=profile)
 
 
 class Worth(NamedTuple):
@@ -75,28 +96,42 @@ def may_pay(first: Variant, second: Variant) -> bool:
 def calibrate(first: Stage, second: Stage, output: str, risk: float) -> Pair:
     """The cascade of two stages; raises BadInput if no threshold bounds the risk.
 
-    The threshold comes from the conformal rows alone; accuracy and escalation from those held out.
+    The threshold comes from the conformal rows alone; accuracy and escalation, by which pairs are
+    chosen, from the validation rows: `publish` replaces them.
     """
     costly = ~first.conformal_right & second.conformal_right
     least = threshold(first.conformal_margins, costly, risk)
-    goes_on = first.held_out_margins < least
-    right = (goes_on & second.held_out_right) | (~goes_on & first.held_out_right)
-    escalation = float(goes_on.mean())
+    goes_on = first.validation_margins < least
+    right = np.where(goes_on, second.validation_right, first.validation_right)
     one, two = first.variant, second.variant
-    return Pair(
-        one,
-        two,
-        Cascade(
-            one.key.variant,
-            one.artifact.sha256,
-            two.key.variant,
-            two.artifact.sha256,
-            output,
-            least,
-            escalation,
-        ),
-        expected_profile(one.profile, two.profile, escalation, share(right)),
+    cascade = Cascade(
+        one.key.variant,
+        one.artifact.sha256,
+        two.key.variant,
+        two.artifact.sha256,
+        output,
+        least,
+        0.0,
     )
+    return _expected(one, two, cascade, goes_on, right)
+
+
+def publish(chosen: Pair, first: Stage, second: Stage) -> Pair:
+    """The pair as it is shelved: its accuracy and escalation from held-out rows.
+
+    Those had no part in choosing it. The best of many by some rows flatters itself on these rows.
+    """
+    goes_on = first.held_out_margins < chosen.cascade.threshold
+    right = np.where(goes_on, second.held_out_right, first.held_out_right)
+    return _expected(chosen.first, chosen.second, chosen.cascade, goes_on, right)
+
+
+def _expected(
+    first: Variant, second: Variant, cascade: Cascade, goes_on: Array, right: Array
+) -> Pair:
+    escalation = float(goes_on.mean())
+    profile = expected_profile(first.profile, second.profile, escalation, share(right))
+    return Pair(first, second, structs.replace(cascade, escalation=escalation), profile)
 
 
 def choose(pairs: Iterable[Pair], singles: Iterable[Variant]) -> tuple[list[Pair], list[str]]:

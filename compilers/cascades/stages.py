@@ -22,7 +22,7 @@ ROWS = "rows.safetensors"
 
 @dataclass
 class Stages:
-    """Runs shelved variants, through the runtimes that serve them, on conformal and held-out rows.
+    """Runs shelved variants, through the runtimes that serve them, on the rows of three splits.
 
     reference: whose answers are right where the metric is agreement.
     """
@@ -65,7 +65,11 @@ class Stages:
     @property
     def _splits(self) -> dict[str, Data]:
         splits = self.materials.splits
-        return {"conformal": splits.conformal, "held_out": splits.held_out}
+        return {
+            "conformal": splits.conformal,
+            "validation": splits.validation,
+            "held_out": splits.held_out,
+        }
 
     @cached_property
     def _wanted(self) -> dict[str, Array]:
