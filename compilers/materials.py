@@ -12,7 +12,7 @@ import numpy as np
 from compilers.contracts import Recall, Work
 from compilers.datasets import Data, Splits, split
 from compilers.plan import Plan
-from compilers.profiling.scoring import check_classes
+from compilers.profiling.scoring import check_classes, check_fidelity
 from compilers.recipe import Recipe
 from compilers.source import Source, load_source
 from model_repo.errors import BadInput
@@ -104,7 +104,10 @@ def _check_labels(plan: Plan, data: Data, model: Model) -> None:
 
 
 def describe(recipe: Recipe, source: Source, data: Data) -> Model:
-    """The signature, from the arrays and one run of the untrained network; raises BadInput."""
+    """The signature, from the arrays and one run of the untrained network.
+
+    Raises BadInput if it does not take the data, or the metric cannot be told of its answers.
+    """
     import torch
 
     module = source.build(recipe.source.model, recipe.seed).eval()
@@ -117,7 +120,7 @@ def describe(recipe: Recipe, source: Source, data: Data) -> Model:
         raise BadInput(f"{where} does not take the data: {' '.join(str(error).split())}") from error
     if not isinstance(answer, torch.Tensor) or len(answer) != len(data.take(slice(2))):
         raise BadInput(f"{where} must answer one tensor with one row for each row it is given")
-    return Model(
+    model = Model(
         recipe.model,
         recipe.version,
         tuple(_spec(name, array) for name, array in example.items()),
@@ -127,6 +130,8 @@ def describe(recipe: Recipe, source: Source, data: Data) -> Model:
         scored_output=source.output,
         labels=source.labels,
     )
+    check_fidelity(model, answer.numpy())
+    return model
 
 
 def _spec(name: str, array: Array) -> TensorSpec:

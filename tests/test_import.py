@@ -186,6 +186,16 @@ def test_a_graph_that_answers_nan_is_refused(
     assert Store(tmp_path / "repo").versions() == []
 
 
+def test_of_one_number_a_row_only_the_reference_is_shelved(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = linear(tmp_path / "m.onnx", columns=16, classes=1), *save(tmp_path, x=rows(60, 16))
+    assert run(*words, "--repository", tmp_path / "repo") == 0
+    assert set(variants(tmp_path / "repo")) == {"cpu-reference"}
+    said = capsys.readouterr().err
+    assert "cpu-int8 is not shelved: no cosine can be told of the output 'y' ['n', 1]" in said
+
+
 def test_with_labels_accuracy_is_measured_on_the_reference_too(tmp_path: Path) -> None:
     path = linear(tmp_path / "m.onnx")
     labels = answer(path, rows(400))

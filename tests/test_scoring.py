@@ -146,3 +146,32 @@ def test_a_real_model_agrees_with_itself(tmp_path: Path) -> None:
     score = scoring.judge(session, subject, data, calls.compute(session, subject, data))
     assert (score.value, score.high, score.samples) == (1.0, 1.0, 100)
     assert score.low == pytest.approx(0.9638, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("metric", "shape", "refused"),
+    [
+        ("agreement", (3, 1), True),
+        ("agreement", (3,), True),
+        ("agreement", (3, 5, 1), True),
+        ("cosine", (3, 1), True),
+        ("cosine", (3,), True),
+        ("cosine", (3, 1, 1), True),
+        ("cosine", (3, 5, 1), False),
+        ("agreement", (3, 2), False),
+    ],
+)
+def test_no_fidelity_is_told_of_one_number_a_row(
+    metric: Metric, shape: tuple[int, ...], refused: bool
+) -> None:
+    given, wanted = np.ones(shape, np.float32), np.full(shape, 9, np.float32)
+    if refused:
+        with pytest.raises(BadInput, match=f"no {metric} can be told of the output 'y'"):
+            echo(metric, given, reference=wanted)
+    else:
+        assert echo(metric, given, reference=wanted).value == pytest.approx(1)
+
+
+def test_labels_one_a_row_still_agree_or_not() -> None:
+    score = echo("agreement", np.array([1, 2, 3]), reference=np.array([1, 2, 4]))
+    assert score.value == pytest.approx(2 / 3)

@@ -341,6 +341,8 @@ def test_an_operator_nobody_knows_is_named(tmp_path: Path) -> None:
         ([("s", "FP32", (-1, 3))], None, ("agreement", "s")),
         ([("s", "FP32", (-1, 1))], None, ("cosine", "s")),
         ([("a", "FP32", (-1, 3)), ("b", "FP32", (-1, 3))], None, ("cosine", "a")),
+        ([("s", "FP32", (-1, 1)), ("e", "FP32", (-1, 2, 4))], None, ("cosine", "e")),
+        ([("s", "FP32", (-1, 1)), ("c", "INT64", (-1,))], None, ("agreement", "c")),
         ([("c", "INT64", (-1,))], None, ("agreement", "c")),
         ([("c", "INT64", (-1,)), ("s", "FP32", (-1, 3))], np.array([1]), ("accuracy", "c")),
         ([("c", "BYTES", (-1,)), ("s", "FP32", (-1, 3))], np.array([1]), ("accuracy", "s")),

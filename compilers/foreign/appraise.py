@@ -15,7 +15,7 @@ from compilers.foreign import proof, settle
 from compilers.foreign.signature import Signature
 from compilers.profiling import calls
 from compilers.profiling.measure import profile
-from compilers.profiling.scoring import REFERENCE_SCORE, Score, judge
+from compilers.profiling.scoring import REFERENCE_SCORE, Score, check_fidelity, judge
 from compilers.progress import Progress
 from model_repo import runtime
 from model_repo.errors import BadInput
@@ -42,8 +42,10 @@ class Appraiser:
         sway each other, as they do where dynamic quantization takes its scale from the batch.
 
         Raises BadInput, or Expired, if it does not run, or answers NaN: the reference at all, the
-        others where the reference does not.
+        others where the reference does not; and if no fidelity to the reference can be told.
         """
+        if kind != "reference":
+            check_fidelity(self.model, self._wanted[self.model.scored_output])
         session = runtime.load(artifact_format).open_session(path, self.model)
         try:
             self._check_numbers(session, kind)

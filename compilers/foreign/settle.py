@@ -156,16 +156,17 @@ def choose_metric(outputs: tuple[Port, ...], labels: Array | None) -> tuple[Metr
     """How the model is judged, and on which output.
 
     Labels ask for accuracy: of the output that names a class as the labels do, else of the scores.
-    Without labels it is agreement where one output is scores [n, k], or no output is a float;
-    else the cosine of the first float output.
+    Without labels it is agreement where one output is scores [n, k], or no output is a float of
+    more than one number a row; else the cosine of the first that is.
     """
     floats = [port for port in outputs if port.datatype in proof.TOLERANCES]
     scores = [port for port in floats if len(port.axes or ()) == 2 and (port.axes or ())[1] != 1]
+    wide = [p for p in floats if p.axes is None or any(axis != 1 for axis in p.axes[1:])]
     others = [port for port in outputs if port not in floats]
     if labels is not None:
         text = labels.dtype.kind in "OUS"
         named = [p for p in others if len(p.axes or ()) <= 2 and (p.datatype == "BYTES") == text]
         return "accuracy", (named or scores or list(outputs))[0].name
-    if len(scores) == 1 or not floats:
+    if len(scores) == 1 or (others and not wide):
         return "agreement", (scores or others)[0].name
-    return "cosine", floats[0].name
+    return "cosine", (wide or floats)[0].name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import cast
 
@@ -26,6 +27,9 @@ class Score(Struct, frozen=True):
     samples: int
 
 
+_EXACT = "OUSiub"
+"""Kinds of NumPy arrays that hold answers, not scores: they are compared as they are."""
+
 REFERENCE_SCORE = Score(1.0, 1.0, 1.0, 0)
 """The reference agrees with itself: nothing is measured, so there are no samples."""
 
@@ -37,10 +41,11 @@ def judge(
 
     reference: the reference variant's outputs for the same rows, from `calls.compute`; needed
     unless the metric is accuracy. Raises BadInput when labels or reference are missing or do not
-    fit the scored output.
+    fit the scored output, or when it is of a kind of which no fidelity can be told.
     """
     given = calls.compute(session, model, data)[model.scored_output]
     wanted = None if reference is None else reference[model.scored_output]
+    check_fidelity(model, given)
     if model.metric != "cosine":
         return share(right_rows(given, model, data.labels, wanted))
     cosines = row_cosines(given, _given(wanted, model))
@@ -67,6 +72,23 @@ def right_rows(given: Array, model: Model, labels: Array | None, wanted: Array |
     return _same(answers(given, labels, model), labels[: len(given)])
 
 
+def check_fidelity(model: Model, output: Array) -> None:
+    """Raise BadInput if the metric is a fidelity that is near perfect whatever `output` holds.
+
+    output: of some rows, [n, ...]. The argmax of one score is always 0, and the cosine of one
+    number tells its sign alone.
+    """
+    if model.metric == "accuracy" or output.dtype.kind in _EXACT:
+        return
+    numbers = output.shape[1:]
+    if (numbers or (1,))[-1] < 2 and (model.metric == "agreement" or math.prod(numbers) < 2):
+        raise BadInput(
+            f"no {model.metric} can be told of the output {model.scored_output!r} "
+            f"{['n', *numbers]}, one number a row: it would be near perfect for any answer; "
+            "export the model with two numbers a row or more, such as a score for each class"
+        )
+
+
 def share(right: Array) -> Score:
     """The share of right rows, with its interval."""
     value, total = int(right.sum()), len(right)
@@ -83,7 +105,7 @@ def _given(reference: Array | None, model: Model) -> Array:
 def answers(output: Array, labels: Array, model: Model) -> Array:
     """What the output answers, in the terms of `labels`; raises BadInput if they do not compare."""
     name, shape = model.scored_output, list(output.shape)
-    if output.dtype.kind not in "OUSiub" and (output.ndim < 2 or output.shape[-1] < 2):
+    if output.dtype.kind not in _EXACT and (output.ndim < 2 or output.shape[-1] < 2):
         raise BadInput(
             f"the output {name!r} {shape} gives no class: accuracy takes scores [n, k], or an "
             "integer or string label for each row"
@@ -99,7 +121,7 @@ def answers(output: Array, labels: Array, model: Model) -> Array:
             f"the labels are {labels.dtype}, but the output {name!r} answers {decided.dtype}: "
             "give labels as the model names its classes"
         )
-    if output.dtype.kind not in "OUSiub":
+    if output.dtype.kind not in _EXACT:
         check_classes(labels, output.shape[-1], f"the output {name!r}")
     return decided
 
