@@ -68,8 +68,11 @@ def gather(plan: Plan, say: Callable[[str], None]) -> Materials:
     source.check_model(recipe.source.model, "source, model")
     for variant in plan.variants:
         for chosen in variant.passes:
-            # A pass that depends on nothing in the source defines no check.
-            getattr(chosen.module, "check", _accept)(chosen.options, source)
+            try:
+                # A pass that depends on nothing in the source defines no check.
+                getattr(chosen.module, "check", _accept)(chosen.options, source)
+            except BadInput as error:
+                raise BadInput(f"variant {variant.name!r}: {error}") from error
     data = source.read()
     if recipe.metric == "accuracy" and data.labels is None:
         raise BadInput(

@@ -211,7 +211,7 @@ def test_fidelity_is_measured_against_the_reference(tmp_path: Path) -> None:
     ("recipe", "source", "words"),
     [
         (("held_out: 100", "held_out: 450"), ("", ""), "ask for 540 of 500 samples"),
-        (("student: student", "student: none"), ("", ""), "student is 'none'"),
+        (("student: student", "student: none"), ("", ""), "variant 'student': distill, .* 'none'"),
         (("model: teacher", "model: none"), ("", ""), "source, model is 'none'"),
         (("", ""), ("digits.target[:500])", "None)"), "gives no labels"),
         (("", ""), ("target[:500]", "target[:500] + 3"), "from 3 to 12, but .* scores 10 classes"),
