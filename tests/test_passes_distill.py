@@ -93,6 +93,8 @@ def test_hints_are_followed_through_a_lens(shared: Work) -> None:
     assert "distill.kept" in work.notes
     with pytest.raises(BadInput, match=r"hints names the layer 'tail'.*choose from 0, 1"):
         distill.check(distill.Options(student="student", hints={"4": "tail"}), work.source)
+    with pytest.raises(BadInput, match=r"hints names the layer 'tail'.*choose from 0, 1, 2, 3, 4"):
+        distill.check(distill.Options(student="student", hints={"tail": "1"}), work.source)
     with pytest.raises(BadInput, match="hints names the layer '7'"):
         strange = distill.Options(student="student", hints={"7": "1"}, epochs=1)
         distill.apply(teacher, strange, work)

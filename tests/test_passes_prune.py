@@ -81,6 +81,11 @@ def test_a_layer_to_keep_is_kept(work: Work) -> None:
 def test_an_unknown_layer_is_refused_early(work: Work) -> None:
     with pytest.raises(BadInput, match=r"keep names the layer 'tail'.*choose from 0, 1, 4"):
         prune.check(options(keep=("tail",)), work.source)
+    # Known only once the network is there: an earlier pass may have put another in its place.
+    prune.check(options(keep=("4",)), work.source)
+    student = TorchModel("student", work.source.build("student", 0))
+    with pytest.raises(BadInput, match=r"'4', which the network 'student' does not have.*from 1"):
+        prune.apply(student, options(keep=("4",)), work)
 
 
 def test_fine_tuning_learns_from_the_reference_whatever_came_before(work: Work) -> None:

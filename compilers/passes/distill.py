@@ -10,7 +10,7 @@ from msgspec import Meta, field
 from compilers.contracts import Form, Work
 from compilers.forms import TorchModel
 from compilers.source import Source
-from compilers.training.hints import check_layer
+from compilers.training.hints import check_layer, layers_of
 from compilers.training.lessons import Lesson, Teaching
 from compilers.training.loop import train
 from model_repo.errors import BadInput
@@ -37,12 +37,15 @@ class Options(Lesson, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 def check(options: Options, source: Source) -> None:
-    """Raise BadInput unless the source has the student, and it the layers named."""
+    """Raise BadInput unless the source has the student, and the networks the layers named."""
     source.check_model(options.student, "distill, student")
     if options.hints:
-        layers = dict(source.build(options.student, 0).named_modules())
+        known = layers_of(source.build(name, 0) for name in source.models)
+        for name in options.hints:
+            check_layer(name, known)
+        own = layers_of([source.build(options.student, 0)])
         for name in options.hints.values():
-            check_layer(name, layers)
+            check_layer(name, own)
 
 
 def check_after(options: Options, before: Sequence[PassStep]) -> None:

@@ -13,7 +13,7 @@ from compilers.datasets import Data
 from compilers.forms import TorchModel
 from compilers.source import Source
 from compilers.training import channels, sparse
-from compilers.training.hints import check_layer
+from compilers.training.hints import check_layer, layers_of
 from compilers.training.lessons import Lesson, Teaching
 from compilers.training.loop import repeatable, train
 from compilers.training.resize import load_resized
@@ -60,8 +60,8 @@ def check(options: Options, source: Source) -> None:
     if options.keep or options.hints:
         networks = [source.build(name, 0) for name in source.models]
         layers = {name: layer for network in networks for name, layer in _layers(network).items()}
-        _check_keep(options, sorted(layers), source)
-        every = {name: None for network in networks for name, _ in network.named_modules()}
+        _check_keep(options, sorted(layers), str(source.path))
+        every = layers_of(networks)
         for name in (*options.hints, *options.hints.values()):
             check_layer(name, every)
 
@@ -102,7 +102,7 @@ def apply(model: TorchModel, options: Options, work: Work) -> TorchModel:
     with repeatable(work.seed):
         if options.kind == "structured":
             pruned = _narrowed(model, options, work)
-        masks = {} if options.kind == "structured" else _masks(module, options, work)
+        masks = {} if options.kind == "structured" else _masks(model, options, work)
         measure = yardstick(work, work.validation).measure
         unpruned = measure(module)[0]
     reference = work.reference().eval() if work.reference else module
@@ -134,7 +134,7 @@ def _narrowed(model: TorchModel, options: Options, work: Work) -> nn.Module:
         _allocate(module, options, work),
         options.ratio,
         options.round_to,
-        _kept(free, options, work),
+        _kept(free, options, model.network),
         example,
     )
     for name, weight in pruned.named_parameters():
@@ -159,10 +159,11 @@ def _narrowed(model: TorchModel, options: Options, work: Work) -> nn.Module:
     return pruned
 
 
-def _masks(module: nn.Module, options: Options, work: Work) -> sparse.Masks:
-    is_free = options.kind == "unstructured"
+def _masks(model: TorchModel, options: Options, work: Work) -> sparse.Masks:
+    module, is_free = model.module, options.kind == "unstructured"
     ratios = _allocate(module, options, work) if is_free else None
-    importances, kept = _importances(module, options, work), _kept(module, options, work)
+    kept = _kept(module, options, model.network)
+    importances = _importances(module, options, work)
     return sparse.choose_zeros(module, importances, ratios, options.ratio, kept)
 
 
@@ -196,18 +197,18 @@ def _layers(module: nn.Module) -> dict[str, nn.Module]:
     return {name: layer for name, layer in module.named_modules() if hasattr(layer, "weight")}
 
 
-def _check_keep(options: Options, layers: Collection[str], source: Source) -> None:
+def _check_keep(options: Options, layers: Collection[str], owner: str) -> None:
     for name in options.keep:
         if name not in layers:
             raise BadInput(
-                f"prune: keep names the layer {name!r}, which {source.path} does not have: "
+                f"prune: keep names the layer {name!r}, which {owner} does not have: "
                 f"choose from {', '.join(layers)}"
             )
 
 
-def _kept(module: nn.Module, options: Options, work: Work) -> list[nn.Module]:
+def _kept(module: nn.Module, options: Options, network: str) -> list[nn.Module]:
     layers = _layers(module)
-    _check_keep(options, layers, work.source)
+    _check_keep(options, layers, f"the network {network!r}")
     return [layers[name] for name in options.keep or list(layers)[-1:]]
 
 

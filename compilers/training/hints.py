@@ -98,3 +98,8 @@ def check_layer(name: str, layers: Mapping[str, Any]) -> None:
             f"hints names the layer {name!r}, which the network does not have: choose from "
             f"{', '.join(filter(None, layers))}"
         )
+
+
+def layers_of(networks: Iterable[nn.Module]) -> dict[str, nn.Module]:
+    """Every layer of any of them, by name: which of them it will be is not known before."""
+    return {name: layer for network in networks for name, layer in network.named_modules()}
