@@ -182,8 +182,24 @@ def test_a_graph_that_answers_nan_is_refused(
     )
     assert run(path, *save(tmp_path, x=rows()), "--repository", tmp_path / "repo") == 2
     said = capsys.readouterr().err
-    assert "the answers 'y' to " in said and "hold NaN: correct the data or the model" in said
+    assert "the answers 'y' to " in said and "NaN or infinity: correct the data or the mod" in said
     assert Store(tmp_path / "repo").versions() == []
+
+
+def test_infinite_answers_are_counted_and_nan_is_found_in_any_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ports = [("x", FLOAT, ["n", 4])], [("y", FLOAT, ["n", 4])]
+    path = write(tmp_path / "m.onnx", [node("Log", "x", "y")], *ports)
+    given_rows = np.abs(rows()) + 1
+    given_rows[-30:, 0] = 0
+    data = save(tmp_path, np.zeros(120, np.int64), x=given_rows)
+    assert run(path, *data, "--repository", tmp_path / "repo") == 0
+    assert " of 90 held-out rows hold infinity, and count as wrong" in capsys.readouterr().err
+    given_rows[-30:, 0] = -1
+    data = save(tmp_path, np.zeros(120, np.int64), x=given_rows)
+    assert run(path, *data, "--version", 2, "--repository", tmp_path / "repo") == 2
+    assert " of 90 held-out rows hold NaN or infinity" in capsys.readouterr().err
 
 
 def test_of_one_number_a_row_only_the_reference_is_shelved(

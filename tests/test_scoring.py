@@ -175,3 +175,21 @@ def test_no_fidelity_is_told_of_one_number_a_row(
 def test_labels_one_a_row_still_agree_or_not() -> None:
     score = echo("agreement", np.array([1, 2, 3]), reference=np.array([1, 2, 4]))
     assert score.value == pytest.approx(2 / 3)
+
+
+def test_answers_that_are_not_finite_are_wrong() -> None:
+    broken = np.array([[np.nan, np.nan], [np.inf, 0], [1, -np.inf], [1, 0]], np.float32)
+    assert echo("accuracy", broken, np.zeros(4, np.int64)).value == 0.25
+    sound = np.array([[1, 0]] * 4, np.float32)
+    assert echo("agreement", broken, reference=sound).value == 0.25
+    assert scoring.row_cosines(broken, sound).tolist() == [-1, -1, -1, 1]
+    assert scoring.row_cosines(broken, broken).tolist() == [-1, -1, -1, 1]
+    both = scoring.right_rows(broken, model("agreement", (-1, 2)), None, broken)
+    assert both.tolist() == [False, False, False, True]
+
+
+@pytest.mark.parametrize("metric", ["agreement", "cosine"])
+def test_fidelity_to_answers_that_are_not_finite_is_refused(metric: Metric) -> None:
+    broken = np.array([[np.nan, 1], [0, 1], [0, np.inf]])
+    with pytest.raises(BadInput, match="infinity in 'y' to 2 of 3 held-out rows"):
+        echo(metric, np.ones((3, 2)), reference=broken)

@@ -15,15 +15,13 @@ from compilers.foreign import proof, settle
 from compilers.foreign.signature import Signature
 from compilers.profiling import calls
 from compilers.profiling.measure import profile
-from compilers.profiling.scoring import REFERENCE_SCORE, Score, check_fidelity, judge
+from compilers.profiling.scoring import REFERENCE_SCORE, Score, check_fidelity, finite_rows, judge
 from compilers.progress import Progress
 from model_repo import runtime
 from model_repo.errors import BadInput
 from model_repo.records import Kind, Model, Profile
 from model_repo.runtime import Session
 from model_repo.tensors import Array
-
-TRIED = 64
 
 
 @dataclass
@@ -42,7 +40,8 @@ class Appraiser:
         sway each other, as they do where dynamic quantization takes its scale from the batch.
 
         Raises BadInput, or Expired, if it does not run, or answers NaN: the reference at all, the
-        others where the reference does not; and if no fidelity to the reference can be told.
+        others, or infinity, where the reference does not; and if no fidelity to the reference can
+        be told.
         """
         if kind != "reference":
             check_fidelity(self.model, self._wanted[self.model.scored_output])
@@ -91,19 +90,25 @@ class Appraiser:
         if self.data is None:
             return  # made-up numbers may well have no answer
         name = self.model.scored_output
-        tried = self.held_out.take(slice(0, TRIED))
-        given = calls.compute(session, self.model, tried, settle.LIMIT_S)[name]
-        if given.dtype.kind != "f":
+        if kind == "reference":
+            self._check_reference(self._wanted[name])
             return
-        lost = np.asarray(np.isnan(given).reshape(len(given), -1).any(axis=1))
-        if kind != "reference":
-            before = np.isnan(self._wanted[name][: len(given)])
-            lost &= ~before.reshape(len(given), -1).any(axis=1)
+        given = calls.compute(session, self.model, self.held_out, settle.LIMIT_S)[name]
+        lost = finite_rows(self._wanted[name]) & ~finite_rows(given)
         if lost.any():
             raise BadInput(
-                f"the answers {name!r} to {lost.sum()} of {len(lost)} rows tried hold NaN"
-                + (": correct the data or the model" if kind == "reference" else "")
+                f"the answers {name!r} to {lost.sum()} of {len(lost)} held-out rows hold NaN or "
+                "infinity, where those of the reference hold none"
             )
+
+    def _check_reference(self, given: Array) -> None:
+        lost, name = ~finite_rows(given), self.model.scored_output
+        if not lost.any():
+            return
+        told = f"the answers {name!r} to {lost.sum()} of {len(lost)} held-out rows hold NaN"
+        if np.isnan(given).any():
+            raise BadInput(f"{told} or infinity: correct the data or the model")
+        self.progress.remark(f"{told.removesuffix('NaN')}infinity, and count as wrong")
 
     def _score(self, kind: Kind, model: Model, session: Session) -> Score:
         if model.metric == "accuracy":
@@ -117,6 +122,6 @@ class Appraiser:
         """The reference's answers to the held-out rows."""
         session = runtime.load(settle.FORMAT).open_session(self.read.path, self.model)
         try:
-            return calls.compute(session, self.model, self.held_out)
+            return calls.compute(session, self.model, self.held_out, settle.LIMIT_S)
         finally:
             session.close()

@@ -41,11 +41,14 @@ def judge(
 
     reference: the reference variant's outputs for the same rows, from `calls.compute`; needed
     unless the metric is accuracy. Raises BadInput when labels or reference are missing or do not
-    fit the scored output, or when it is of a kind of which no fidelity can be told.
+    fit the scored output, when it is of a kind of which no fidelity can be told, and when the
+    reference's own answers are not finite.
     """
     given = calls.compute(session, model, data)[model.scored_output]
     wanted = None if reference is None else reference[model.scored_output]
     check_fidelity(model, given)
+    if wanted is not None:
+        _check_finite(model, wanted)
     if model.metric != "cosine":
         return share(right_rows(given, model, data.labels, wanted))
     cosines = row_cosines(given, _given(wanted, model))
@@ -57,11 +60,13 @@ def judge(
 def right_rows(given: Array, model: Model, labels: Array | None, wanted: Array | None) -> Array:
     """Which rows of the scored output are right, [n]: as the labels, or the reference, have them.
 
-    labels, wanted: the reference's scored output, for the rows of `given`. Raises as `judge` does,
-    and BadInput for a metric that no row alone can meet or miss.
+    labels, wanted: the reference's scored output, for the rows of `given`. A row of scores that
+    are not all finite is wrong, whatever its argmax. Raises BadInput if labels or reference are
+    missing or do not fit, and for a metric that no row alone can meet or miss.
     """
     if model.metric == "agreement":
-        return _same(_decide(given), _decide(_given(wanted, model)))
+        wanted = _given(wanted, model)
+        return _same(_decide(given), _decide(wanted)) & finite_rows(given) & finite_rows(wanted)
     if model.metric != "accuracy":
         raise BadInput(
             f"{model.name} is scored by {model.metric}, by which no row is right or wrong: "
@@ -69,7 +74,7 @@ def right_rows(given: Array, model: Model, labels: Array | None, wanted: Array |
         )
     if labels is None:
         raise BadInput(f"{model.name} is scored by accuracy, but its data has no labels")
-    return _same(answers(given, labels, model), labels[: len(given)])
+    return _same(answers(given, labels, model), labels[: len(given)]) & finite_rows(given)
 
 
 def check_fidelity(model: Model, output: Array) -> None:
@@ -86,6 +91,23 @@ def check_fidelity(model: Model, output: Array) -> None:
             f"no {model.metric} can be told of the output {model.scored_output!r} "
             f"{['n', *numbers]}, one number a row: it would be near perfect for any answer; "
             "export the model with two numbers a row or more, such as a score for each class"
+        )
+
+
+def finite_rows(output: Array) -> Array:
+    """Which rows hold neither NaN nor infinity, [n]; answers that are no floats do."""
+    if output.dtype.kind in _EXACT:
+        return np.ones(len(output), bool)
+    return np.asarray(np.isfinite(output).reshape(len(output), -1).all(axis=1))
+
+
+def _check_finite(model: Model, wanted: Array) -> None:
+    lost = ~finite_rows(wanted)
+    if lost.any():
+        raise BadInput(
+            f"the reference answers NaN or infinity in {model.scored_output!r} to {lost.sum()} of "
+            f"{len(lost)} held-out rows, to which no fidelity can be told: correct the data or "
+            "the model"
         )
 
 
@@ -164,11 +186,15 @@ def _decide_text(values: Array) -> Array:
 
 
 def row_cosines(given: Array, wanted: Array) -> Array:
-    """The cosine of each pair of rows, in [-1, 1]; two rows of zeros agree."""
+    """The cosine of each pair of rows, in [-1, 1]; two rows of zeros agree.
+
+    It is -1 where a row holds NaN or infinity.
+    """
     a = given.reshape(len(given), -1).astype(np.float64)
     b = wanted.reshape(len(wanted), -1).astype(np.float64)
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     same = (a == b).all(axis=1)
+    finite = finite_rows(a) & finite_rows(b)
     dots = np.einsum("nk,nk->n", a, b)
-    cosines = np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths != 0)
-    return np.where(same, 1.0, np.nan_to_num(cosines, nan=-1.0).clip(-1.0, 1.0))
+    cosines = np.divide(dots, lengths, out=np.zeros_like(dots), where=(lengths != 0) & finite)
+    return np.where(finite, np.where(same, 1.0, cosines.clip(-1.0, 1.0)), -1.0)
