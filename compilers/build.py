@@ -89,7 +89,7 @@ class Build:
         made: dict[VariantKey, Path] = {}
         for planned in formats:
             if planned.key in steps:
-                with self._surviving(planned, steps[planned.key]):
+                with self._surviving(planned):
                     step = steps[planned.key]
                     made[planned.key] = produce(step, self.cache, self.materials)
         lost = self._race(formats, made)
@@ -98,13 +98,13 @@ class Build:
                 continue
             step = steps[planned.key]
             if planned.key in lost:
-                self._skip(planned.key, Skip(lost[planned.key], pending.settled(step, self.plan)))
+                self._settle(planned, lost[planned.key])
                 continue
-            with self._surviving(planned, step):
+            with self._surviving(planned):
                 self.progress.end(_line(self._shelve(planned, step, made[planned.key])))
 
     @contextmanager
-    def _surviving(self, planned: PlannedVariant, step: Step) -> Iterator[None]:
+    def _surviving(self, planned: PlannedVariant) -> Iterator[None]:
         """Note why a variant could not be made, and go on, unless it is the reference."""
         name = planned.key.variant
         self.progress.begin(name)
@@ -117,12 +117,15 @@ class Build:
             if planned.kind == "reference":
                 raise
             if isinstance(error, Unsupported):
-                self._skip(planned.key, Skip(str(error), pending.settled(step, self.plan)))
+                self._settle(planned, str(error))
                 return
             self.failures[name] = _reason(error)
             self._note(planned.key, Skip(self.failures[name]))
             self.progress.remark(f"{name} failed: {self.failures[name]}")
             self.progress.end()
+
+    def _settle(self, planned: PlannedVariant, reason: str) -> None:
+        self._skip(planned.key, Skip(reason, pending.settled(planned, self.plan)))
 
     def _skip(self, key: VariantKey, skip: Skip) -> None:
         self._note(key, skip)

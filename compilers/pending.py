@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from compilers.digests import digest
@@ -48,15 +50,26 @@ def find(plan: Plan, store: Store) -> Pending:
             if planned.key not in shelved and skip != Skip(str(error)):
                 found.missing[planned.key] = Skip(str(error))
             continue
-        is_settled = skip is not None and skip.digest == settled(step, plan)
+        is_settled = skip is not None and skip.digest == settled(planned, plan)
         if not is_settled and not _is_shelved(planned, step, plan, store):
             found.steps[planned.key] = step
     return found
 
 
-def settled(step: Step, plan: Plan) -> str:
-    """What a variant's being of no use depends on, beside how it is made: on what it is tried."""
-    return digest(step.digest, "settled", plan.recipe.batch_sizes, race.machine())
+def settled(planned: PlannedVariant, plan: Plan) -> str:
+    """What its being of no use depends on: how it and its rivals are made, where it is tried."""
+    step = to_artifact(plan, planned)
+    rivals = sorted(_digests_of_rivals(planned, plan))
+    return digest(step.digest, "settled", rivals, plan.recipe.batch_sizes, race.machine())
+
+
+def _digests_of_rivals(planned: PlannedVariant, plan: Plan) -> Iterator[str]:
+    """The last steps of the same model in its other formats, those that can be made here."""
+    for other in plan.variants:
+        is_same = (other.name, other.target.TARGET) == (planned.name, planned.target.TARGET)
+        if is_same and other.key != planned.key:
+            with contextlib.suppress(MissingExtra):
+                yield to_artifact(plan, other).digest
 
 
 def _is_shelved(planned: PlannedVariant, step: Step, plan: Plan, store: Store) -> bool:

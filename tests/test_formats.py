@@ -112,6 +112,19 @@ def test_what_lost_its_race_is_not_shelved_nor_raced_again(
     assert store.fingerprint() == before and skips(store) == {name: skip}
 
 
+def test_what_lost_to_a_format_that_is_no_longer_made_is_made(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(race, "run", won_by("student"))
+        compiled(tmp_path, store)
+    assert ALL[3] not in names(store)
+    store.remove("tiny", "1", STUDENT)
+    alone = RECIPE.replace("variants:", "formats: [openvino_ir]\nvariants:")
+    assert compiled(tmp_path, store, alone) == {}
+    assert names(store) == [REFERENCE, ALL[1], ALL[3]] and skips(store) == {}
+
+
 @pytest.mark.parametrize("other", ["machine", "sizes"])
 def test_elsewhere_and_at_other_sizes_it_is_raced_again(
     other: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
