@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from compilers.datasets import Data
 from compilers.digests import code_sha256, imports_of
+from compilers.profiling.scoring import finite_rows
 from model_repo.errors import BadInput, FareboxError, MissingExtra
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Source:
         return built
 
     def read(self) -> Data:
-        """The data; raises BadInput if it is not `Data` or its arrays differ in length."""
+        """The data; raises BadInput if it is not `Data` of arrays equally long and all finite."""
         data = _call(self.data, f"data() of {self.path}")
         if not isinstance(data, Data) or not data.inputs:
             raise BadInput(f"data() of {self.path} gives {type(data).__name__}: return a Data")
@@ -73,7 +74,18 @@ class Source:
             lengths["labels"] = len(data.labels)
         if len(set(lengths.values())) > 1:
             raise BadInput(f"data() of {self.path} has rows {lengths}: make them equally many")
+        self._check_finite(data)
         return data
+
+    def _check_finite(self, data: Data) -> None:
+        for name, array in data.inputs.items():
+            lost = ~finite_rows(array)
+            if lost.any():
+                raise BadInput(
+                    f"data() of {self.path} gives {lost.sum()} of {len(lost)} rows with NaN or "
+                    f"infinity in {name!r}, the first of them row {int(lost.argmax())}, counted "
+                    "from 0: leave such rows out, or put a number there"
+                )
 
 
 def sha256_of_source(path: Path) -> str:

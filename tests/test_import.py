@@ -390,6 +390,22 @@ def test_strings_go_in_and_labels_may_be_strings(tmp_path: Path) -> None:
     assert variants(tmp_path / "repo")["cpu-reference"].profile.accuracy == 1.0
 
 
+def test_rows_that_are_not_finite_are_left_out_and_numbered_as_given(tmp_path: Path) -> None:
+    ports = [Port("x", "FP32", ("n", 4)), Port("ids", "INT64", ("n", 1))]
+    given_rows, ids, told = rows(20), np.arange(20)[:, None], []
+    given_rows[[3, 12], [0, 2]] = np.nan, np.inf
+    words = save(tmp_path, np.arange(20), x=given_rows, ids=ids)
+    paths = Path(words[1]), Path(words[3])
+    data = given.read(*paths, ports, told.append)
+    (said,) = told
+    assert "2 of 20 rows of the data" in said and "row 3, counted from 0, in 'x'" in said
+    kept = np.delete(np.arange(20), [3, 12])
+    assert data.labels is not None and (data.labels == kept).all()
+    assert (data.inputs["ids"][:, 0] == kept).all() and np.isfinite(data.inputs["x"]).all()
+    save(tmp_path, x=np.full((20, 4), np.nan, np.float32), ids=ids)
+    assert len(given.read(*paths, ports, told.append)) == 20 and "they are kept" in told[1]
+
+
 def test_strings_that_are_not_utf_8_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -82,6 +82,10 @@ def test_a_missing_library_of_ours_names_the_extra(tmp_path: Path) -> None:
         ("def data(): return Data({})", "gives Data: return a Data"),
         ("def data(): raise ValueError('no disk')", "raised ValueError: no disk"),
         ("def data(): return Data({'x': np.zeros((3, 2))}, np.zeros(2))", "equally many"),
+        (
+            "def data(): return Data({'a': np.ones(6), 'x': np.array([[0, 1], [1, np.nan]] * 3)})",
+            "3 of 6 rows with NaN or infinity in 'x', the first of them row 1, counted from 0",
+        ),
     ],
 )
 def test_refuses_data_it_cannot_use(tmp_path: Path, text: str, message: str) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from compilers.datasets import Data
 from compilers.foreign.signature import Port
 from compilers.profiling.calls import is_whole
+from compilers.profiling.scoring import finite_rows
 from model_repo.errors import BadInput
 from model_repo.tensors import DTYPES, Array
 
@@ -21,7 +22,9 @@ def read(
     """An .npz with one array for each input, equally long, and an .npy of labels.
 
     Each row is one row of the input, or a whole tensor of it. A cast that loses nothing, and
-    float64 to FP32, is made and said; any other wrong datatype, name or shape is BadInput.
+    float64 to FP32, is made and said; any other wrong datatype, name or shape is BadInput. Rows
+    that hold NaN or infinity are left out, which is said, unless all do: a model that takes NaN
+    for a missing value is judged on them.
     """
     arrays = _open(path, "data", ".npz file of one array for each input")
     if isinstance(arrays, np.ndarray):
@@ -37,7 +40,27 @@ def read(
     rows = {name: len(array) for name, array in inputs.items()}
     if len(set(rows.values())) > 1 or not min(rows.values()):
         raise BadInput(f"the data {path} has rows {rows}: make them equally many, at least one")
-    return Data(inputs, _labels(labels, min(rows.values())) if labels else None)
+    data = Data(inputs, _labels(labels, min(rows.values())) if labels else None)
+    return _finite(path, data, say)
+
+
+def _finite(path: Path, data: Data, say: Callable[[str], None]) -> Data:
+    """The rows of finite values alone; all of them if there are none."""
+    finite = {name: finite_rows(array) for name, array in data.inputs.items()}
+    kept = np.logical_and.reduce(list(finite.values()))
+    if kept.all():
+        return data
+    first = int(kept.argmin())
+    name = next(name for name, rows in finite.items() if not rows[first])
+    what = (
+        f"{len(kept) - kept.sum()} of {len(kept)} rows of the data {path} hold NaN or infinity, "
+        f"the first of them row {first}, counted from 0, in {name!r}"
+    )
+    if not kept.any():
+        say(f"{what}: as there are no others, they are kept")
+        return data
+    say(f"{what}: they are left out")
+    return data.take(kept)
 
 
 def _open(path: Path, what: str, expected: str) -> Array | dict[str, Array]:
