@@ -263,3 +263,32 @@ def test_control_flow_is_not_for_every_mode(work: Work, tmp_path: Path) -> None:
     static = plugins.load("compilers.quantizers", "static")
     with pytest.raises(BadInput, match="takes no control flow"):
         static.quantize(ready, options("static"), (), work)
+
+
+@pytest.mark.parametrize(("kind", "width"), [(np.float16, "FP16"), (np.float64, "FP64")])
+@pytest.mark.parametrize("mode", ["static", "qdq", "dynamic", "weights"])
+def test_weights_of_another_width_are_refused(
+    work: Work, tmp_path: Path, mode: str, kind: Any, width: str
+) -> None:
+    element = helper.np_dtype_to_tensor_dtype(np.dtype(kind))
+    path = onnx_files.write(
+        tmp_path / "m.onnx",
+        [onnx_files.node("Flatten", "image", "flat"), onnx_files.node("MatMul", "flat w", "y")],
+        [("image", element, ["n", 1, 8, 8])],
+        [("y", element, ["n", 10])],
+        {"w": np.ones((64, 10), kind)},
+    )
+    with pytest.raises(BadInput, match=f"mode {mode} takes FP32 weights, and .* are {width}"):
+        quantize.apply(onnx.load(path), options(mode), work)
+
+
+def test_a_graph_that_a_library_breaks_is_its_fault(
+    work: Work, graph: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shuffle(proto: Any, *_: Any) -> Any:
+        proto.graph.node.insert(0, proto.graph.node.pop())
+        return proto
+
+    monkeypatch.setattr(plugins.load("compilers.quantizers", "dynamic"), "quantize", shuffle)
+    with pytest.raises(BadInput, match=r"mode dynamic cannot take this graph: .* sorted"):
+        quantize.apply(graph, options("dynamic"), work)

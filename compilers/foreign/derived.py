@@ -24,9 +24,6 @@ from model_repo.tensors import Array
 
 LEAST_OPSET = 13
 
-PRODUCTS = {"Attention", "Conv", "ConvTranspose", "Gemm", "GRU", "LSTM", "MatMul", "RNN"}
-"""What fewer bits make cheaper; around anything else they only add conversions."""
-
 
 @dataclass(frozen=True)
 class Derived:
@@ -98,7 +95,7 @@ def graph(
     if each.options.mode == "bf16":
         return quantize.apply(before, each.options, work)
     before = opsets.raised(before, LEAST_OPSET, "int8 needs")
-    if not PRODUCTS & set(integers.kinds(before.graph)):
+    if not integers.PRODUCTS & set(integers.kinds(before.graph)):
         raise BadInput("it has no convolution and no matrix product to quantize")
     made = quantize.apply(before, each.options, work)
     if not integers.quantizing(made.graph):

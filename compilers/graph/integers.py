@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from model_repo.errors import BadInput
+
+PRODUCTS = {"Attention", "Conv", "ConvTranspose", "Gemm", "GRU", "LSTM", "MatMul", "RNN"}
+"""What fewer bits make cheaper; around anything else they only add conversions."""
+WIDTHS = {"FLOAT": "FP32", "FLOAT16": "FP16", "BFLOAT16": "BF16", "DOUBLE": "FP64"}
 
 
 def kinds(graph: Any) -> Iterator[str]:
@@ -46,6 +50,33 @@ def check_unquantized(proto: Any) -> None:
                 f"quantize: the weight {item.name!r} holds NaN: train the model again, or export "
                 "it from a sound checkpoint"
             )
+
+
+def check_float32(proto: Any, mode: str) -> None:
+    """Raise BadInput if all weights of products are of another width: no mode rounds those."""
+    from onnx import TensorProto
+
+    widths = {
+        TensorProto.DataType.Name(width) for width in _product_weights(proto.graph, {})
+    } & WIDTHS.keys()
+    if widths and "FLOAT" not in widths:
+        raise BadInput(
+            f"quantize: mode {mode} takes FP32 weights, and those of this model are "
+            f"{', '.join(WIDTHS[name] for name in sorted(widths))}: start from its FP32 export"
+        )
+
+
+def _product_weights(graph: Any, outer: Mapping[str, int]) -> Iterator[int]:
+    """The element type of each constant that a product reads, those of inner graphs among them."""
+    known = {**outer, **{item.name: item.data_type for item in graph.initializer}}
+    for node in graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Constant" and attribute.name == "value":
+                known[node.output[0]] = attribute.t.data_type
+            if attribute.HasField("g"):
+                yield from _product_weights(attribute.g, known)
+        if node.op_type in PRODUCTS:
+            yield from (known[name] for name in node.input if name in known)
 
 
 def check_scales(proto: Any) -> None:

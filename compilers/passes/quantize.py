@@ -72,19 +72,25 @@ def apply(model: Any, options: Options, work: Work) -> Any:
     """The quantized onnx.ModelProto.
 
     Raises BadInput for a graph that is quantized already or that the mode cannot take, for names
-    to skip that it does not have, and for weights or ranges that are not finite.
+    to skip that it does not have, for weights that are not FP32, and for weights or ranges that
+    are not finite.
     """
+    import onnx
+
     mode = _mode(options)
     work.say(f"quantizing, {options.mode}")
     if options.mode == "bf16":
         return mode.quantize(graphs.strip(model), options, (), work)
     integers.check_unquantized(model)
+    integers.check_float32(model, options.mode)
     ready = _prepared(model)
     kept = _kept(ready, options, work)
     try:
         # The libraries draw bars and tell of their steps on stdout, which is the user's.
         with redirect_stdout(io.StringIO()), hushed(""):
             made = mode.quantize(ready, options, kept, work)
+            # Some libraries break graphs: theirs is the fault then, not the model's.
+            onnx.checker.check_model(made, full_check=True)
     except FareboxError:
         raise
     except Exception as error:  # a third-party quantizer raises anything on graphs it cannot take
