@@ -40,7 +40,7 @@ def compile_plan(plan: Plan, store: Store, progress: Progress) -> dict[str, str]
     FareboxError if the disk is full.
     """
     found = pending.find(plan, store)
-    if not found.steps and not found.missing and cascading.is_done(plan, store):
+    if not found and cascading.is_done(plan, store):
         return {}
     # Asked before anything runs, so that a missing library is not found out at the end.
     versions(["tqdm", *MEASURED_WITH])
@@ -78,6 +78,9 @@ class Build:
             self._make_all(formats, found.steps)
             if formats[0].kind == "reference":
                 record.shelve(self.plan, self.store, self.cache, self.materials, self.progress)
+        recipe = self.plan.recipe
+        for name in found.stale:
+            note_skip(self.store, recipe.model, recipe.version, name, None)
         for key, skip in found.missing.items():
             self._skip(key, skip)
         return self.failures

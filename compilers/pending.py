@@ -7,9 +7,11 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from compilers.cascades.cascading import ALL
 from compilers.digests import digest
 from compilers.plan import Plan, PlannedVariant
 from compilers.profiling import race
+from compilers.search.found import PREFIX
 from compilers.steps import Step, to_artifact
 from model_repo import runtime
 from model_repo.errors import BadInput, Corrupt, MissingExtra, NotFound
@@ -23,11 +25,16 @@ class Pending:
     """The variants to make, each with its last step, and what it takes an extra for.
 
     missing: of those only what the shelf does not say yet. To find out costs nothing, so none of
-    them is ever settled.
+    them is ever settled. stale: of which the shelf says why they are not there, though neither this
+    recipe nor a search asks for them.
     """
 
     steps: dict[VariantKey, Step] = field(default_factory=dict)
     missing: dict[VariantKey, Skip] = field(default_factory=dict)
+    stale: set[str] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return bool(self.steps or self.missing or self.stale)
 
 
 def find(plan: Plan, store: Store) -> Pending:
@@ -39,6 +46,8 @@ def find(plan: Plan, store: Store) -> Pending:
     found, recipe = Pending(), plan.recipe
     skips = read_skips(store, recipe.model, recipe.version)
     shelved = store.keys(recipe.model, recipe.version)
+    asked = {planned.key.variant for planned in plan.variants} | {ALL}
+    found.stale = {name for name in skips if name not in asked and f"-{PREFIX}-" not in name}
     for planned in plan.variants:
         skip = skips.get(planned.key.variant)
         try:

@@ -174,12 +174,12 @@ def test_a_pair_of_nothing_is_refused_before_anything_runs(
 def test_outputs_that_say_no_margin_fail_in_a_sentence_and_lose_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Answers [n, 10, 1] have no two best scores; agreement takes them all the same.
+    # Answers [n, 5, 2] have no two best scores; agreement takes them all the same.
     store = Store(tmp_path / "repository")
     recipe = RECIPE.replace("epochs: 8", "epochs: 0").partition("  student")[0]
     recipe = recipe.replace("variants:", "metric: agreement\nvariants:")
     recipe = recipe.replace("{risk: 0.02}", "{risk: 0.02, pairs: [[cpu-fp32, cpu-other]]}")
-    source = SOURCE.replace("nn.Linear(512, 10),", "nn.Linear(512, 10), nn.Unflatten(1, (10, 1)),")
+    source = SOURCE.replace("nn.Linear(512, 10),", "nn.Linear(512, 10), nn.Unflatten(1, (5, 2)),")
     source = source.replace(", digits.target[:500])", ")")
     failures = compiled(tmp_path / "recipe", store, recipe + "  other: [quantize]\n", source)
     assert list(failures) == [cascading.ALL]

@@ -269,6 +269,17 @@ def test_a_stale_reason_goes_once_a_variant_is_shelved(
     assert not (store.root / "tiny" / "1" / "skipped.json").exists()
 
 
+def test_a_reason_goes_with_the_variant_that_the_recipe_no_longer_has(
+    drawn: Store, tmp_path: Path
+) -> None:
+    shutil.copytree(drawn.root, tmp_path / "copy")
+    store, kept = Store(tmp_path / "copy"), ["cascades", "cpu-found-student-1a2b"]
+    for name in ["cpu-gone", "cpu-gone-openvino", *kept]:
+        note_skip(store, "tiny", "1", name, Skip("an old reason", "of something else"))
+    assert compiled(tmp_path, store) == {}
+    assert list(skips(store)) == kept, "those of a search and of cascades stay"
+
+
 def test_a_pass_that_fails_is_not_run_again_for_the_other_format(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
