@@ -169,10 +169,11 @@ def test_what_is_not_on_the_shelf_is_listed_with_the_reason(
     assert "not on the shelf" not in capsys.readouterr().out
     note_skip(store, "digits", "1", "cpu-int4", Skip("dearer than cpu-int8: 1.8x at 1", "abc"))
     note_skip(store, "digits", "1", "cpu-bf16", Skip("no instructions"))
+    note_skip(store, "digits", "1", "cpu-w8-bf16", Skip("no instructions"))
     assert main(command) == 0
     assert (
-        "\nnot on the shelf:\n  cpu-bf16: no instructions\n  cpu-int4: dearer than cpu-int8: "
-        "1.8x at 1\n"
+        "\nnot on the shelf:\n  cpu-bf16, cpu-w8-bf16: no instructions\n"
+        "  cpu-int4: dearer than cpu-int8: 1.8x at 1\n"
     ) in capsys.readouterr().out
     assert main([*command, "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)) == 1, "scripts are given rows and no more"

@@ -109,13 +109,16 @@ def _tables(
 
 
 def _absent(store: Store, row: Row, problems: list[str]) -> str:
-    """Why other variants of the row's model version are not there, a line each."""
+    """Why other variants of the row's model version are not there, a line for each reason."""
     try:
         skips = read_skips(store, row.model, row.version)
     except Corrupt as error:
         problems.append(str(error))
         return ""
-    lines = [f"  {name}: {skip.reason}" for name, skip in skips.items()]
+    alike: dict[str, list[str]] = {}
+    for name, skip in skips.items():
+        alike.setdefault(skip.reason, []).append(name)
+    lines = [f"  {', '.join(names)}: {reason}" for reason, names in alike.items()]
     return "".join(f"\n{line}" for line in ["not on the shelf:", *lines]) if lines else ""
 
 
