@@ -12,6 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from compilers.datasets import Data
 from compilers.digests import code_sha256, imports_of
 from compilers.profiling.scoring import finite_rows
@@ -67,25 +69,43 @@ class Source:
     def read(self) -> Data:
         """The data; raises BadInput if it is not `Data` of arrays equally long and all finite."""
         data = _call(self.data, f"data() of {self.path}")
-        if not isinstance(data, Data) or not data.inputs:
-            raise BadInput(f"data() of {self.path} gives {type(data).__name__}: return a Data")
-        lengths = {name: len(array) for name, array in data.inputs.items()}
-        if data.labels is not None:
-            lengths["labels"] = len(data.labels)
-        if len(set(lengths.values())) > 1:
-            raise BadInput(f"data() of {self.path} has rows {lengths}: make them equally many")
-        self._check_finite(data)
+        where = f"data() of {self.path}"
+        if not isinstance(data, Data):
+            raise BadInput(f"{where} gives {type(data).__name__}: return a Data")
+        if not isinstance(data.inputs, Mapping) or not data.inputs:
+            raise BadInput(
+                f"{where} gives its inputs as {data.inputs!r:.80}: give a dict of input name to "
+                "NumPy array"
+            )
+        _check_arrays(data, where)
+        _check_finite(data, where)
         return data
 
-    def _check_finite(self, data: Data) -> None:
-        for name, array in data.inputs.items():
-            lost = ~finite_rows(array)
-            if lost.any():
-                raise BadInput(
-                    f"data() of {self.path} gives {lost.sum()} of {len(lost)} rows with NaN or "
-                    f"infinity in {name!r}, the first of them row {int(lost.argmax())}, counted "
-                    "from 0: leave such rows out, or put a number there"
-                )
+
+def _check_arrays(data: Data, where: str) -> None:
+    given = dict(data.inputs)
+    if data.labels is not None:
+        given["labels"] = data.labels
+    for name, array in given.items():
+        if not isinstance(array, np.ndarray) or not array.ndim:
+            raise BadInput(
+                f"{where} gives {name!r} as {type(array).__name__}: give a NumPy array with one "
+                "row for each sample"
+            )
+    lengths = {name: len(array) for name, array in given.items()}
+    if len(set(lengths.values())) > 1:
+        raise BadInput(f"{where} has rows {lengths}: make them equally many")
+
+
+def _check_finite(data: Data, where: str) -> None:
+    for name, array in data.inputs.items():
+        lost = ~finite_rows(array)
+        if lost.any():
+            raise BadInput(
+                f"{where} gives {lost.sum()} of {len(lost)} rows with NaN or infinity in {name!r}, "
+                f"the first of them row {int(lost.argmax())}, counted from 0: leave such rows out, "
+                "or put a number there"
+            )
 
 
 def sha256_of_source(path: Path) -> str:

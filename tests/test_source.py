@@ -79,9 +79,14 @@ def test_a_missing_library_of_ours_names_the_extra(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("def data(): return 3", "gives int: return a Data"),
-        ("def data(): return Data({})", "gives Data: return a Data"),
+        ("def data(): return Data({})", "gives its inputs as {}: give a dict"),
         ("def data(): raise ValueError('no disk')", "raised ValueError: no disk"),
         ("def data(): return Data({'x': np.zeros((3, 2))}, np.zeros(2))", "equally many"),
+        ("def data(): return Data({'x': [[1.0], [2.0]]})", "gives 'x' as list: give a NumPy array"),
+        ("def data(): return Data({'x': np.float32(1)})", "gives 'x' as float32"),
+        ("def data(): return Data({'x': np.array(1)})", "with one row for each sample"),
+        ("def data(): return Data({'x': np.ones(2)}, [0, 1])", "gives 'labels' as list"),
+        ("def data(): return Data([1])", r"gives its inputs as \[1\]: give a dict"),
         (
             "def data(): return Data({'a': np.ones(6), 'x': np.array([[0, 1], [1, np.nan]] * 3)})",
             "3 of 6 rows with NaN or infinity in 'x', the first of them row 1, counted from 0",
