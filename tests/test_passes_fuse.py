@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,10 +92,20 @@ def test_the_same_graph_gives_the_same_bytes(graph: Any, work: Work) -> None:
 def test_what_is_quantized_is_not_fused(graph: Any, work: Work) -> None:
     with pytest.raises(BadInput, match="fuse before quantizing"):
         fuse.check_after(OPTIONS, (PassStep("quantize", {"mode": "static"}),))
-    fuse.check_after(OPTIONS, (PassStep("fuse"), PassStep("prune")))
+    with pytest.raises(BadInput, match="mode bf16, which says how the finished graph"):
+        fuse.check_after(OPTIONS, (PassStep("quantize", {"mode": "bf16"}),))
+    with pytest.raises(BadInput, match="keep one of the two"):
+        fuse.check_after(OPTIONS, (PassStep("fuse"),))
+    fuse.check_after(OPTIONS, (PassStep("distill"), PassStep("prune")))
     made = quantize.apply(graph, quantize.Options(mode="qdq"), work)
-    with pytest.raises(BadInput, match="holds quantized operators already"):
+    with pytest.raises(BadInput, match="fuse: the graph holds quantized operators already"):
         fuse.apply(made, OPTIONS, work)
+
+
+def test_without_rows_the_answers_cannot_be_compared(graph: Any, work: Work) -> None:
+    none = replace(work, calibration=work.calibration.take(slice(0)))
+    with pytest.raises(BadInput, match="fuse: there are no calibration rows to compare"):
+        fuse.apply(graph, OPTIONS, none)
 
 
 def test_a_graph_whose_answers_would_change_is_refused(

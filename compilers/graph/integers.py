@@ -33,13 +33,16 @@ def quantizing(graph: Any) -> Counter[str]:
     )
 
 
-def check_unquantized(proto: Any) -> None:
-    """Raise BadInput if `proto` is quantized already, or has a weight that is not a number."""
+def check_unquantized(proto: Any, taker: str) -> None:
+    """Raise BadInput if `proto` is quantized already, or has a weight that is not a number.
+
+    taker: the pass that the sentence names.
+    """
     from onnx import numpy_helper
 
     if found := quantizing(proto.graph):
         raise BadInput(
-            f"quantize: the graph holds quantized operators already ({', '.join(sorted(found))}): "
+            f"{taker}: the graph holds quantized operators already ({', '.join(sorted(found))}): "
             "start from the one in floating point"
         )
     for item in proto.graph.initializer:
@@ -47,7 +50,7 @@ def check_unquantized(proto: Any) -> None:
         # Infinity is let through: masks are made of it.
         if array.dtype.kind == "f" and np.isnan(array).any():
             raise BadInput(
-                f"quantize: the weight {item.name!r} holds NaN: train the model again, or export "
+                f"{taker}: the weight {item.name!r} holds NaN: train the model again, or export "
                 "it from a sound checkpoint"
             )
 

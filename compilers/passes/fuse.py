@@ -30,12 +30,20 @@ class Options(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 def check_after(options: Options, before: tuple[PassStep, ...]) -> None:
-    """Raise BadInput after `quantize`."""
-    if any(step.name == "quantize" for step in before):
+    """Raise BadInput after `quantize`, and after another `fuse`."""
+    modes = [step.options.get("mode") for step in before if step.name == "quantize"]
+    if any(mode != "bf16" for mode in modes):
         raise BadInput(
             "fuse after quantize: it would fold what was rounded for integers back into floating "
             "point: fuse before quantizing"
         )
+    if modes:
+        raise BadInput(
+            "fuse after quantize in mode bf16, which says how the finished graph may be computed: "
+            "fuse before it"
+        )
+    if any(step.name == "fuse" for step in before):
+        raise BadInput("fuse after fuse: there is nothing left to fold: keep one of the two")
 
 
 def searched(source: Source) -> Mapping[str, tuple[Any, ...]]:
@@ -49,7 +57,7 @@ def apply(model: Any, options: Options, work: Work) -> Any:
     Raises BadInput for a graph that is quantized already, and if the answers to calibration rows
     change.
     """
-    integers.check_unquantized(model)
+    integers.check_unquantized(model, "fuse")
     work.say("fusing")
     made = _optimized(_rewritten(model))
     _settle_domains(made, model)
@@ -95,7 +103,9 @@ def _settle_domains(made: Any, given: Any) -> None:
 
 
 def _check_answers(given: Any, made: Any, work: Work) -> None:
-    feed = calibration.batches(work.calibration)[0]
+    if not len(work.calibration):
+        raise BadInput("fuse: there are no calibration rows to compare answers on: give some")
+    feed = dict(work.calibration.take(slice(calibration.ROWS)).inputs)
     for wanted, got in zip(_answers(given, feed), _answers(made, feed), strict=True):
         if wanted.dtype.kind != "f":
             is_same = bool((wanted == got).all())

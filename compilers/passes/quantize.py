@@ -81,7 +81,7 @@ def apply(model: Any, options: Options, work: Work) -> Any:
     work.say(f"quantizing, {options.mode}")
     if options.mode == "bf16":
         return mode.quantize(graphs.strip(model), options, (), work)
-    integers.check_unquantized(model)
+    integers.check_unquantized(model, "quantize")
     integers.check_float32(model, options.mode)
     ready = _prepared(model)
     kept = _kept(ready, options, work)
