@@ -433,7 +433,7 @@ def test_a_variant_taken_off_the_shelf_or_broken_is_made_again(tmp_path: Path) -
     assert main(["verify", "--repository", str(repo)]) == 0
 
 
-def test_two_inputs_and_two_outputs(tmp_path: Path) -> None:
+def test_two_inputs_and_two_outputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(
         tmp_path / "m.onnx",
         [node("MatMul", "a w", "sum"), node("Add", "sum b", "y"), node("Sub", "sum b", "z")],
@@ -444,6 +444,10 @@ def test_two_inputs_and_two_outputs(tmp_path: Path) -> None:
     )
     data = save(tmp_path, a=rows(60, 4), b=rows(60, 3))
     assert run(path, *data, "--repository", tmp_path / "repo") == 0
+    said = capsys.readouterr().err
+    assert (
+        "judged by the cosine of the output 'y' alone: nothing tells how good they are at" in said
+    )
     found = variants(tmp_path / "repo")
     assert set(found) == ALL
     assert all(v.profile.accuracy > 0.99 for v in found.values())

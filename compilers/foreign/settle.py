@@ -54,11 +54,24 @@ def settle(signature: Signature, name: str, version: str, data: Data | None, see
     model = _model(signature, name, version, outputs, batches=why is None, labels=_labels(data))
     if data and data.labels is not None and seen[model.scored_output].ndim > 1:
         scoring.answers(seen[model.scored_output], data.labels, model)
+    remarks = [*signature.remarks, *_unjudged(model, outputs)] if data else [*signature.remarks]
     if data is None:
         rng = np.random.default_rng(seed)
         data = made_up.data(signature.inputs, size or 1, rng, batches=model.batches)
-    remark = () if why is None else (f"it is served one request at a time: {why}",)
-    return Settled(model, data, (*signature.remarks, *remark))
+    if why is not None:
+        remarks.append(f"it is served one request at a time: {why}")
+    return Settled(model, data, tuple(remarks))
+
+
+def _unjudged(model: Model, outputs: tuple[Port, ...]) -> Iterator[str]:
+    """What to say where the model answers in several floats: one figure covers one of them."""
+    floats = [port.name for port in outputs if port.datatype in proof.TOLERANCES]
+    others = [repr(name) for name in floats if name != model.scored_output]
+    if len(floats) > 1:
+        yield (
+            f"variants are judged by the {model.metric} of the output {model.scored_output!r} "
+            f"alone: nothing tells how good they are at {', '.join(others)}"
+        )
 
 
 def _working_size(run: proof.Run, signature: Signature) -> int:
