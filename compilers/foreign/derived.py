@@ -82,16 +82,25 @@ class CallByCall(Data):
 
 
 def graph(
-    each: Derived, path: Path, model: Model, rows: Data, seed: int, say: Callable[[str], None]
+    each: Derived,
+    path: Path,
+    model: Model,
+    rows: Data,
+    seed: int,
+    say: Callable[[str], None],
+    notes: dict[str, float | str],
 ) -> Any:
-    """The onnx.ModelProto of `each`, made of the file; raises BadInput if that cannot be done."""
+    """The onnx.ModelProto of `each`, made of the file; raises BadInput if that cannot be done.
+
+    notes: takes what the pass says of it.
+    """
     import onnx
 
     before = onnx.load(str(path))
     if each.options is None:
         return before
     data = _as_calls(model, rows) if calls.rows_per_call(model, rows) else rows
-    work = Work(Source(path, {}, lambda: data), data, data, data, seed, say)
+    work = Work(Source(path, {}, lambda: data), data, data, data, seed, say, notes)
     if each.options.mode == "bf16":
         return quantize.apply(before, each.options, work)
     before = opsets.raised(before, LEAST_OPSET, "int8 needs")

@@ -43,6 +43,8 @@ class Intake:
     data: Data | None
     folder: Path
     _kept: dict[str, Any] = field(default_factory=dict)
+    _notes: dict[str, float | str] = field(default_factory=dict)
+    """Of the one graph that is kept."""
 
     def run(self) -> Outcome:
         """The reference first: the others are judged against it."""
@@ -129,7 +131,7 @@ class Intake:
         path = self.read.path
         artifact = Artifact("model.onnx", settle.FORMAT, sha256_of(path), path.stat().st_size)
         model = self._appraiser.try_out(path, settle.FORMAT, "reference")
-        self._measure(REFERENCE, "reference", path, artifact, (), model, outcome)
+        self._measure(REFERENCE, "reference", path, artifact, (), model, outcome, {})
 
     def _shelve_all(self, each: derived.Derived, outcome: Outcome) -> None:
         """One graph in those of its formats that are not dearer than others at every batch size."""
@@ -147,7 +149,9 @@ class Intake:
             del made[name]
         for name, (path, artifact, model) in made.items():
             with self._surviving(name, outcome):
-                self._measure(name, "variant", path, artifact, each.steps, model, outcome)
+                self._measure(
+                    name, "variant", path, artifact, each.steps, model, outcome, self._notes
+                )
 
     @contextmanager
     def _surviving(self, name: str, outcome: Outcome) -> Iterator[None]:
@@ -180,7 +184,8 @@ class Intake:
             if not len(rows):
                 raise BadInput(f"calibrating and judging it takes {FEWEST_ROWS} rows that differ")
             told = self.read.path, self._settled.model, rows, self.request.seed, self.progress.say
-            self._kept = {each.name: derived.graph(each, *told)}
+            self._notes = {}
+            self._kept = {each.name: derived.graph(each, *told, self._notes)}
         proto = self._kept[each.name]
         copy = type(proto)()
         copy.CopyFrom(proto)
@@ -215,10 +220,11 @@ class Intake:
         steps: tuple[PassStep, ...],
         model: Model,
         outcome: Outcome,
+        notes: dict[str, float | str],
     ) -> None:
         measured = self._appraiser.profile(path, artifact.format, kind, model, BATCH_SIZES)
         key, made_of = self._place.key(name), self._place.digest(name)
-        variant = Variant(key, kind, cpu.TARGET, artifact, measured, steps, made_of)
+        variant = Variant(key, kind, cpu.TARGET, artifact, measured, steps, made_of, notes)
         self._place.put(outcome.model, self._settled.data, variant, path)
         outcome.variants.append(variant)
         outcome.made.append(name)
