@@ -95,6 +95,10 @@ class Build:
                 with self._surviving(planned):
                     step = steps[planned.key]
                     made[planned.key] = produce(step, self.cache, self.materials)
+        for planned in formats:
+            if planned.key in made and (twin := self._twin(planned, made[planned.key])):
+                del made[planned.key]
+                self._settle(planned, f"the same file as {twin}", twin)
         lost = self._race(formats, made)
         for planned in formats:
             if planned.key not in made:
@@ -127,8 +131,19 @@ class Build:
             self.progress.remark(f"{name} failed: {self.failures[name]}")
             self.progress.end()
 
-    def _settle(self, planned: PlannedVariant, reason: str) -> None:
-        self._skip(planned.key, Skip(reason, pending.settled(planned, self.plan)))
+    def _twin(self, planned: PlannedVariant, folder: Path) -> str | None:
+        """Another variant on the shelf with the very same artifact, unless this is there too."""
+        shelved = self.store.variants(planned.key.model, planned.key.version)
+        sha256 = read_artifact(folder).sha256
+        alike = [v.key for v in shelved if v.artifact.sha256 == sha256]
+        if planned.kind == "reference" or planned.key in alike or not alike:
+            return None
+        return alike[0].variant
+
+    def _settle(self, planned: PlannedVariant, reason: str, twin: str = "") -> None:
+        """Skip it for as long as nothing that speaks against it changes, such as its twin."""
+        why = pending.settled(planned, self.plan)
+        self._skip(planned.key, Skip(reason, pending.settled_by(twin, why) if twin else why))
 
     def _skip(self, key: VariantKey, skip: Skip) -> None:
         self._note(key, skip)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from compilers.cascades.cascading import ALL
@@ -59,7 +59,7 @@ def find(plan: Plan, store: Store) -> Pending:
             if planned.key not in shelved and skip != Skip(str(error)):
                 found.missing[planned.key] = Skip(str(error))
             continue
-        is_settled = skip is not None and skip.digest == settled(planned, plan)
+        is_settled = skip is not None and _is_settled(skip, settled(planned, plan), shelved)
         if not is_settled and not _is_shelved(planned, step, plan, store):
             found.steps[planned.key] = step
     return found
@@ -70,6 +70,15 @@ def settled(planned: PlannedVariant, plan: Plan) -> str:
     step = to_artifact(plan, planned)
     rivals = sorted(_digests_of_rivals(planned, plan))
     return digest(step.digest, "settled", rivals, plan.recipe.batch_sizes, race.machine())
+
+
+def settled_by(twin: str, why: str) -> str:
+    """The digest of a skip that holds only while `twin` is shelved; why: what `settled` gives."""
+    return digest(why, "twin", twin)
+
+
+def _is_settled(skip: Skip, why: str, shelved: Iterable[VariantKey]) -> bool:
+    return skip.digest == why or skip.digest in {settled_by(k.variant, why) for k in shelved}
 
 
 def _digests_of_rivals(planned: PlannedVariant, plan: Plan) -> Iterator[str]:

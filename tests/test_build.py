@@ -16,6 +16,7 @@ from compilers.passes import quantize
 from compilers.plan import read_plan
 from compilers.progress import Progress
 from model_repo.errors import BadInput, Unavailable
+from model_repo.findings import read_skips
 from model_repo.records import TensorSpec, Variant
 from model_repo.store import Store
 
@@ -246,7 +247,10 @@ def test_the_pass_in_the_readme_is_one_file_away(
     recipe = tiny_recipe.RECIPE.partition("  int8")[0] + "  same: [nothing]\n"
     store = Store(tmp_path / "repository")
     assert compiled(tmp_path / "recipe", store, recipe) == {}
-    same, reference = shelved(store)["cpu-same"], shelved(store)["cpu-fp32"]
-    assert same.notes["nothing.done"] == 1.0
-    assert same.artifact == reference.artifact and same.digest != reference.digest
+    assert list(shelved(store)) == ["cpu-fp32"], "the same file twice is of no use"
+    (skip,) = read_skips(store, "tiny", "1").values()
+    assert skip.reason == "the same file as cpu-fp32" and skip.digest
+    with monkeypatch.context() as patch:
+        patch.setattr("compilers.build.gather", lambda *_: pytest.fail("nothing is to be done"))
+        assert compiled(tmp_path / "recipe", store, recipe) == {}
     assert code_sha256("compilers.passes.nothing") != code_sha256("compilers.passes.absent")
