@@ -19,6 +19,7 @@ from model_repo.runtimes import openvino_ir
 from model_repo.runtimes.openvino_ir import GRAPH, WEIGHTS
 
 FILE = "model.ir.zip"
+SLACK_BYTES = 2**20
 _NUMBERED = re.compile(r"[A-Za-z0-9]+_[0-9]+")
 _AT = (1980, 1, 1, 0, 0, 0)
 
@@ -47,7 +48,8 @@ def write(proto: Any, path: Path) -> None:
         try:
             openvino.serialize(graph, xml, weights)
         except Exception as error:  # OpenVINO's errors share no parent but Exception
-            if shutil.disk_usage(name).free < given.stat().st_size:  # it gives no reason itself
+            # It gives no reason itself, and its file may be larger than the one that it was given.
+            if shutil.disk_usage(name).free < 2 * given.stat().st_size + SLACK_BYTES:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
             raise
         with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as file:
