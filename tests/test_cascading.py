@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_recipe
+from msgspec import structs
 
 from compilers.build import compile_plan
 from compilers.cache import FOLDER
@@ -18,7 +19,7 @@ from compilers.profiling import calls
 from compilers.progress import Progress
 from model_repo import cascades, confidence, findings, runtime
 from model_repo.errors import BadInput
-from model_repo.records import Variant
+from model_repo.records import PassStep, Variant
 from model_repo.store import Store
 
 # The teacher costs some thirty times as much and is trained well, the student hardly.
@@ -187,6 +188,13 @@ def test_outputs_that_say_no_margin_fail_in_a_sentence_and_lose_nothing(
     assert "cascades failed: " in capsys.readouterr().err
     assert list(shelved(store)) == ["cpu-fp32", "cpu-other"]
     assert findings.read_skips(store, "tiny", "1")[cascading.ALL].digest == ""
+
+
+def test_a_variant_whose_rows_sway_each_other_is_no_stage(store: Store) -> None:
+    plain = shelved(store)["cpu-fp32"]
+    for mode in ("static", "dynamic"):
+        made = structs.replace(plain, steps=(PassStep("quantize", {"mode": mode}),))
+        assert cascading.sways(made) == (mode == "dynamic") and not cascading.sways(plain)
 
 
 def test_agreement_is_judged_by_the_reference(tmp_path: Path) -> None:

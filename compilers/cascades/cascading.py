@@ -92,6 +92,13 @@ def _singles(plan: Plan, store: Store) -> list[Variant]:
     ]
 
 
+def sways(variant: Variant) -> bool:
+    """Whether rows sway each other: the ranges of a batch are those of all of its rows."""
+    return any(
+        step.name == "quantize" and step.options.get("mode") == "dynamic" for step in variant.steps
+    )
+
+
 def _search_digest(plan: Plan, spec: CascadeSpec, singles: Sequence[Variant]) -> str:
     return digest(
         "cascades",
@@ -166,6 +173,9 @@ class Search:
             name = pairing.cascade_name(*pair)
             if name in stages:
                 told.append(f"{name} is the name of another variant")
+                continue
+            if any(map(sways, pair)):
+                told.append(f"{name}: in int8 'dynamic', who goes on would depend on the company")
                 continue
             first, second = (stages[variant.key.variant] for variant in pair)
             try:
