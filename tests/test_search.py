@@ -20,7 +20,7 @@ from compilers.materials import gather
 from compilers.plan import Plan, read_plan
 from compilers.progress import Progress
 from compilers.recipe import parse_recipe
-from compilers.search import found, run, space
+from compilers.search import confirm, found, run, space
 from compilers.search.explore import UNUSABLE, Search, name_of, shape_of
 from compilers.search.halving import TOP
 from compilers.search.space import Space, Steps
@@ -190,7 +190,7 @@ def test_findings_become_variants_of_the_plan_in_their_cheapest_format(
     shape = shape_of(search.steps[name])
     search.costs[shape] = structs.replace(search.costs[shape], lone_s=1e-12, item_s=1e-12)
     search.best[name] = structs.replace(search.best[name], accuracy=2.0)
-    findings = run._findings(plan, search, 1)
+    findings = run._findings(plan, search, confirm.worth_shelving(search, 1))
     (title,) = findings.variants
     assert title == found.title(search.steps[name], name)
     (added,) = [each for each in findings.plan.variants if each.name == title]
@@ -201,6 +201,20 @@ def test_findings_become_variants_of_the_plan_in_their_cheapest_format(
         assert compile_plan(plan, store, progress) == {}, "the recipe leaves what was found alone"
     made = tuple(chosen.record for chosen in added.passes)
     assert name_of(store.variant(added.key).steps) == name_of(made)
+
+
+def test_a_lucky_timing_does_not_survive_a_race(compiled: tuple[Plan, Store]) -> None:
+    search = explore(compiled, SMALL, Watch(1e6), lambda trials: trials)
+    (name,) = [name for name in search.steps if name not in search.own][:1]
+    own = max(search.own, key=lambda each: search.best[each].accuracy)
+    search.best[name] = search.best[own]
+    search.steps[name] = search.steps[own]  # the same artifact, in truth
+    search.point = lambda each, accuracy, rung: (  # type: ignore[method-assign]
+        1 - accuracy,
+        -0.3 * (each == name),
+        -0.3 * (each == name),
+    )
+    assert name not in confirm.worth_shelving(search, 5)
 
 
 def test_a_recipe_that_makes_no_sense_is_not_admitted(compiled: tuple[Plan, Store]) -> None:

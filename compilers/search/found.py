@@ -26,12 +26,12 @@ def choose(points: Mapping[str, Point], own: Sequence[Point], most: int) -> list
     names = list(points)
     for place in best_first([points[name] for name in names]):
         rivals = [*own, *(points[name] for name in kept)]
-        if not any(_matches(rival, points[names[place]]) for rival in rivals):
+        if not any(matches(rival, points[names[place]]) for rival in rivals):
             kept.append(names[place])
     return [kept[place] for place in thin([points[name] for name in kept], most)]
 
 
-def _matches(a: Point, b: Point) -> bool:
+def matches(a: Point, b: Point) -> bool:
     """Whether `a` is as good as `b`, as far as can be told."""
     return a[0] <= b[0] and all(x <= y + CLOSE for x, y in zip(a[1:], b[1:], strict=True))
 

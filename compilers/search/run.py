@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from compilers.cache import Cache
 from compilers.materials import gather
 from compilers.plan import Plan, extend
-from compilers.search import found, space
+from compilers.search import confirm, found, space
 from compilers.search.budget import spell
-from compilers.search.explore import UNUSABLE, Prices, Search, name_of
+from compilers.search.explore import Prices, Search, name_of
 from compilers.search.halving import TOP
 from compilers.search.space import Steps
 from compilers.search.trials import Trials
@@ -49,7 +50,8 @@ def search(plan: Plan, store: Store, watch: Watch, most: int, usd_per_device_s: 
             plan.recipe.seed,
         )
         exploring.run(own)
-    return _findings(plan, exploring, most)
+        watch.lift()
+        return _findings(plan, exploring, confirm.worth_shelving(exploring, most))
 
 
 def _own(plan: Plan) -> list[Steps]:
@@ -58,17 +60,8 @@ def _own(plan: Plan) -> list[Steps]:
     return list({name_of(each): each for each in steps}.values())
 
 
-def _findings(plan: Plan, search: Search, most: int) -> Findings:
-    points = {name: search.point(name, own.accuracy, TOP) for name, own in search.best.items()}
-    own = [points[name] for name in search.own if name in points]
-    usable = {
-        name: point
-        for name, point in points.items()
-        if name not in search.own and point[0] < UNUSABLE
-    }
-    chosen = {
-        found.title(search.steps[name], name): name for name in found.choose(usable, own, most)
-    }
+def _findings(plan: Plan, search: Search, names: Sequence[str]) -> Findings:
+    chosen = {found.title(search.steps[name], name): name for name in names}
     variants = {title: search.steps[name] for title, name in chosen.items()}
     best = {title: search.best[name] for title, name in chosen.items()}
     extended = extend(plan, variants)

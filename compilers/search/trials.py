@@ -133,11 +133,27 @@ class Trials:
                 score = scoring.judge(session, model, rows, self._reference)
             finally:
                 session.close()
-            item_s = min(spent / size for size, spent in times[name].items())
-            lone_s = times[name][min(times[name])]
-            target = planned.target.TARGET
-            found.append(Measured(target, planned.artifact_format, score.value, lone_s, item_s))
+            target, lone_item = planned.target.TARGET, _lone_and_item(times[name])
+            found.append(Measured(target, planned.artifact_format, score.value, *lone_item))
         return found
+
+    def race(
+        self, entrants: Mapping[str, tuple[Steps, Measured]]
+    ) -> dict[str, tuple[float, float]]:
+        """(lone_s, item_s) of recipes tried before, each in the format given, timed in turns."""
+        racing = {}
+        for name, (steps, best) in entrants.items():
+            planned = next(
+                each
+                for each in self._planned(steps)
+                if (each.target.TARGET, each.artifact_format) == (best.target, best.artifact_format)
+            )
+            folder = produce(to_artifact(self._plan, planned), self._cache, self._materials)
+            racing[name] = folder / read_artifact(folder).path, best.artifact_format
+        model, rows = self._materials.model, self._materials.splits.validation
+        recipe = self._plan.recipe
+        times = race.run(racing, model, rows, recipe.batch_sizes, recipe.seed)
+        return {name: _lone_and_item(times[name]) for name in racing}
 
     @cached_property
     def _reference(self) -> Mapping[str, Array] | None:
@@ -153,6 +169,11 @@ class Trials:
             return calls.compute(session, self._materials.model, self._materials.splits.validation)
         finally:
             session.close()
+
+
+def _lone_and_item(times: Mapping[int, float]) -> tuple[float, float]:
+    """Device-seconds of a lone row, and of one row in the cheapest batch, by batch size."""
+    return times[min(times)], min(spent / size for size, spent in times.items())
 
 
 def scaled(steps: Steps, share: float) -> Steps:

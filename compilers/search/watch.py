@@ -18,6 +18,7 @@ class Watch:
 
     def __init__(self, budget_s: float) -> None:
         self._start, self._budget_s = time.monotonic(), budget_s
+        self._limit_s = budget_s
         self._bar: Any = None
         self.state = ""
         """What stands before all that is said: trials and front so far."""
@@ -27,9 +28,13 @@ class Watch:
         """Seconds since the start."""
         return time.monotonic() - self._start
 
+    def lift(self) -> None:
+        """Let what is still to be done take its time."""
+        self._limit_s = float("inf")
+
     def is_over(self) -> bool:
         """Whether the budget is spent."""
-        return self.spent_s >= self._budget_s
+        return self.spent_s >= self._limit_s
 
     def say(self, text: str) -> None:
         """Show what is going on; raises OutOfTime once the budget is spent.
