@@ -174,8 +174,9 @@ class Build:
             return {}
         self.progress.say("racing its formats")
         recipe, data = self.plan.recipe, self.materials.splits.held_out
+        model = formats[0].answering(self.materials.model)
         try:
-            times = race.run(entrants, self.materials.model, data, recipe.batch_sizes, recipe.seed)
+            times = race.run(entrants, model, data, recipe.batch_sizes, recipe.seed)
         except FareboxError as error:  # whichever cannot run fails by itself when it is measured
             self.progress.remark(f"its formats could not be raced: {error}")
             return {}
@@ -184,7 +185,7 @@ class Build:
 
     def _shelve(self, planned: PlannedVariant, step: Step, folder: Path) -> Variant:
         artifact = read_artifact(folder)
-        profile = self.profiler.profile(step, folder, artifact)
+        profile = self.profiler.profile(planned, step, folder, artifact)
         variant = Variant(
             planned.key,
             planned.kind,

@@ -97,11 +97,12 @@ def _is_shelved(planned: PlannedVariant, step: Step, plan: Plan, store: Store) -
         shelved = store.variant(planned.key)
     except NotFound:
         return False
-    is_other_metric = store.model(recipe.model, recipe.version).metric != recipe.metric
-    if shelved.digest != step.digest or is_other_metric:
+    model = store.model(recipe.model, recipe.version)
+    if shelved.digest != step.digest or model.metric != recipe.metric:
         refuse(planned.key, recipe.model, recipe.version, store)
     sizes = tuple(point.batch_size for point in shelved.profile.latency)
-    return sizes == recipe.batch_sizes and _is_whole(shelved, store)
+    wanted = recipe.batch_sizes if planned.answering(model).batches else (1,)
+    return sizes == wanted and _is_whole(shelved, store)
 
 
 def _is_whole(shelved: Variant, store: Store) -> bool:

@@ -18,7 +18,7 @@ from model_repo.errors import BadInput, NotFound
 from model_repo.fields import convert
 from model_repo.files import read_text
 from model_repo.names import check_name
-from model_repo.records import Kind, PassStep, VariantKey
+from model_repo.records import Kind, Model, PassStep, VariantKey
 
 PASSES, TARGETS = "compilers.passes", "compilers.targets"
 CPU = ("cpu", "")
@@ -58,6 +58,13 @@ class PlannedVariant:
         """What its target says of its format."""
         return self.target.FORMATS[self.artifact_format]
 
+    def answering(self, model: Model) -> Model:
+        """The model as this variant answers it: measured, hence served, a row at a time if rows
+        sway each other."""
+        if rows_sway(chosen.record for chosen in self.passes):
+            return structs.replace(model, batches=False)
+        return model
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -84,6 +91,11 @@ def extend(plan: Plan, variants: Mapping[str, tuple[PassStep, ...]]) -> Plan:
     """The plan with more variants in its recipe; raises BadInput for what makes no sense."""
     recipe = structs.replace(plan.recipe, variants={**plan.recipe.variants, **variants})
     return replace(plan, recipe=recipe, variants=tuple(_plan_variants(recipe)))
+
+
+def rows_sway(steps: Iterable[PassStep]) -> bool:
+    """Whether rows answered together sway each other: one range serves a whole batch."""
+    return any(step.name == "quantize" and step.options.get("mode") == "dynamic" for step in steps)
 
 
 def _plan_variants(recipe: Recipe) -> list[PlannedVariant]:

@@ -156,6 +156,18 @@ def test_other_batch_sizes_are_measured_and_nothing_else_is_done(
         assert variant.artifact == before[name].artifact
 
 
+def test_rows_that_sway_each_other_are_measured_one_at_a_time_once(
+    copied: Store, tmp_path: Path
+) -> None:
+    recipe = tiny_recipe.RECIPE + "  dynamic: [quantize: {mode: dynamic}]\n"
+    assert compiled(tmp_path / "recipe", copied, recipe) == {}
+    latency = shelved(copied)["cpu-dynamic"].profile.latency
+    assert [point.batch_size for point in latency] == [1]
+    before = copied.fingerprint()
+    assert compiled(tmp_path / "recipe", copied, recipe) == {}
+    assert copied.fingerprint() == before
+
+
 @pytest.mark.parametrize(
     ("old", "new"), [("epochs: 3", "epochs: 2"), ("[1, 4]", "[1, 4]\nmetric: agreement")]
 )

@@ -14,7 +14,7 @@ from compilers.build import compile_plan
 from compilers.cache import FOLDER
 from compilers.cascades import cascading
 from compilers.materials import gather
-from compilers.plan import read_plan
+from compilers.plan import read_plan, rows_sway
 from compilers.profiling import calls
 from compilers.progress import Progress
 from model_repo import cascades, confidence, findings, runtime
@@ -194,7 +194,7 @@ def test_a_variant_whose_rows_sway_each_other_is_no_stage(store: Store) -> None:
     plain = shelved(store)["cpu-fp32"]
     for mode in ("static", "dynamic"):
         made = structs.replace(plain, steps=(PassStep("quantize", {"mode": mode}),))
-        assert cascading.sways(made) == (mode == "dynamic") and not cascading.sways(plain)
+        assert rows_sway(made.steps) == (mode == "dynamic") and not rows_sway(plain.steps)
 
 
 def test_agreement_is_judged_by_the_reference(tmp_path: Path) -> None:

@@ -58,6 +58,12 @@ def test_a_model_that_does_not_batch_runs_alone(tmp_path: Path) -> None:
     assert times == {"a": {1: 0.0}}
 
 
+def test_who_answers_a_row_at_a_time_runs_no_batches(tmp_path: Path) -> None:
+    entrants = {name: null(tmp_path, name) for name in ("a", "b")}
+    times = race.run(entrants, MODEL, DATA, (1, 2, 4), 0, apart=["b"])
+    assert {name: list(found) for name, found in times.items()} == {"a": [1, 2, 4], "b": [1]}
+
+
 def test_a_run_past_the_limit_ends_it(tmp_path: Path) -> None:
     with pytest.raises(Expired):
         race.run({"a": null(tmp_path, "a", device_s=1.0)}, MODEL, DATA, (1,), 0, 0.01)

@@ -16,7 +16,7 @@ from compilers.cascades.pairing import Pair, Stage
 from compilers.cascades.stages import Stages
 from compilers.digests import code_sha256, digest, versions
 from compilers.materials import Materials
-from compilers.plan import Plan
+from compilers.plan import Plan, rows_sway
 from compilers.progress import Progress
 from compilers.recipe import CascadeSpec
 from model_repo import cascades, durable, findings, runtime
@@ -90,13 +90,6 @@ def _singles(plan: Plan, store: Store) -> list[Variant]:
         and variant.profile.source == "measured"
         and runtime.is_servable(variant)
     ]
-
-
-def sways(variant: Variant) -> bool:
-    """Whether rows sway each other: the ranges of a batch are those of all of its rows."""
-    return any(
-        step.name == "quantize" and step.options.get("mode") == "dynamic" for step in variant.steps
-    )
 
 
 def _search_digest(plan: Plan, spec: CascadeSpec, singles: Sequence[Variant]) -> str:
@@ -174,7 +167,7 @@ class Search:
             if name in stages:
                 told.append(f"{name} is the name of another variant")
                 continue
-            if any(map(sways, pair)):
+            if any(rows_sway(stage.steps) for stage in pair):
                 told.append(f"{name}: in int8 'dynamic', who goes on would depend on the company")
                 continue
             first, second = (stages[variant.key.variant] for variant in pair)

@@ -12,11 +12,11 @@ import msgspec
 from compilers.cache import Cache
 from compilers.digests import code_sha256, digest, versions
 from compilers.materials import Materials
-from compilers.plan import Plan
+from compilers.plan import Plan, PlannedVariant
 from compilers.progress import Progress
 from compilers.steps import Step, produce, read_artifact, to_artifact
 from model_repo import runtime
-from model_repo.records import Artifact, Profile
+from model_repo.records import Artifact, Model, Profile
 from model_repo.tensors import Array
 
 PROFILE = "profile.json"
@@ -32,12 +32,15 @@ class Profiler:
     materials: Materials
     progress: Progress
 
-    def profile(self, step: Step, folder: Path, artifact: Artifact) -> Profile:
+    def profile(
+        self, planned: PlannedVariant, step: Step, folder: Path, artifact: Artifact
+    ) -> Profile:
         """Measured once for each artifact, data, and way of measuring."""
+        model = planned.answering(self.materials.model)
         name = digest(
             step.digest,
             "profile",
-            self.materials.model,
+            model,
             self.plan.recipe.batch_sizes,
             code_sha256("compilers.profiling.measure"),
             code_sha256("compilers.profiling.scoring"),
@@ -45,19 +48,19 @@ class Profiler:
         )
         place = self.cache.find(name)
         if place is None:
-            profile = self._measure(folder / artifact.path, artifact.format)
+            profile = self._measure(folder / artifact.path, artifact.format, model)
             with self.cache.writing(name) as kept:
                 (kept / PROFILE).write_bytes(msgspec.json.encode(profile))
             return profile
         return msgspec.json.decode((place / PROFILE).read_bytes(), type=Profile)
 
-    def _measure(self, path: Path, artifact_format: str) -> Profile:
+    def _measure(self, path: Path, artifact_format: str, model: Model) -> Profile:
         from compilers.profiling import measure, scoring
 
         held_out = self.materials.splits.held_out
         judge = partial(
             scoring.judge,
-            model=self.materials.model,
+            model=model,
             data=held_out,
             reference=self._reference_answers(),
         )
@@ -65,7 +68,7 @@ class Profiler:
         return measure.profile(
             path,
             artifact_format,
-            self.materials.model,
+            model,
             held_out,
             score=judge,
             batch_sizes=self.plan.recipe.batch_sizes,

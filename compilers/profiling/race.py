@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -34,10 +35,12 @@ def run(
     batch_sizes: Sequence[int],
     seed: int,
     limit_s: float | None = None,
+    apart: Collection[str] = (),
 ) -> Times:
     """Time batches of the first, the middle and the last size, in turns, each on the same rows.
 
-    A model that does not batch is timed at size 1. limit_s bounds each run.
+    A model that does not batch is timed at size 1, and so are those named in `apart`, which answer
+    a row at a time. limit_s bounds each run.
     Raises Corrupt for an unreadable artifact, BadInput for inputs it refuses, Expired past limit_s.
     """
     rising = sorted(set(batch_sizes)) if model.batches else [1]
@@ -46,7 +49,8 @@ def run(
     try:
         for name, (path, artifact_format) in entrants.items():
             sessions[name] = runtime.load(artifact_format).open_session(path, model)
-        laps = _laps(sessions, model, data, sizes, seed, limit_s)
+        taking = {n: {k: s for k, s in sessions.items() if n == 1 or k not in apart} for n in sizes}
+        laps = _laps(taking, model, data, seed, limit_s)
     finally:
         for session in sessions.values():
             session.close()
@@ -57,28 +61,27 @@ def run(
 
 
 def _laps(
-    sessions: Mapping[str, Session],
+    taking: Mapping[int, Mapping[str, Session]],
     model: Model,
     data: Data,
-    sizes: Sequence[int],
     seed: int,
     limit_s: float | None,
 ) -> dict[str, dict[int, list[int]]]:
-    """Device-nanoseconds of each run, by name and size.
+    """Device-nanoseconds of each run, by name and size; taking: who takes batches of which size.
 
     In rounds over all of them: a slow spell meets all alike, and each run is of another size than
     the one before, as most are where batches form by themselves; for some runtimes that costs.
     """
     rng = np.random.default_rng(seed)
     rows = calls.rows_per_call(model, data)
-    seen: dict[str, dict[int, list[int]]] = {name: {n: [] for n in sizes} for name in sessions}
+    seen: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     start = time.monotonic()
     for turn in range(WARM_UPS + MOST_ROUNDS):
         if turn == WARM_UPS:
             start = time.monotonic()
         elif turn >= WARM_UPS + FEWEST_ROUNDS and time.monotonic() - start > BUDGET_S:
             break
-        for size in sizes:
+        for size, sessions in taking.items():
             inputs = calls.feed(model, data, rng.integers(len(data), size=rows or size))
             for name, session in sessions.items():
                 device_ns = session.run(inputs, limit_s)[1]

@@ -122,7 +122,8 @@ class Trials:
 
     def _measure(self, made: Mapping[str, tuple[PlannedVariant, Path]]) -> list[Measured]:
         self._materials.say("measuring")
-        model, rows = self._materials.model, self._materials.splits.validation
+        model = next(iter(made.values()))[0].answering(self._materials.model)
+        rows = self._materials.splits.validation
         racing = {name: (path, each.artifact_format) for name, (each, path) in made.items()}
         sizes = self._plan.recipe.batch_sizes
         times = race.run(racing, model, rows, sizes, self._plan.recipe.seed)
@@ -141,7 +142,8 @@ class Trials:
         self, entrants: Mapping[str, tuple[Steps, Measured]]
     ) -> dict[str, tuple[float, float]]:
         """(lone_s, item_s) of recipes tried before, each in the format given, timed in turns."""
-        racing = {}
+        racing, apart = {}, []
+        model, rows = self._materials.model, self._materials.splits.validation
         for name, (steps, best) in entrants.items():
             planned = next(
                 each
@@ -150,9 +152,10 @@ class Trials:
             )
             folder = produce(to_artifact(self._plan, planned), self._cache, self._materials)
             racing[name] = folder / read_artifact(folder).path, best.artifact_format
-        model, rows = self._materials.model, self._materials.splits.validation
+            if not planned.answering(model).batches:
+                apart.append(name)
         recipe = self._plan.recipe
-        times = race.run(racing, model, rows, recipe.batch_sizes, recipe.seed)
+        times = race.run(racing, model, rows, recipe.batch_sizes, recipe.seed, apart=apart)
         return {name: _lone_and_item(times[name]) for name in racing}
 
     @cached_property
