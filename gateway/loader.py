@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
-from contextlib import suppress
 from datetime import date
 from typing import cast
 
-import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -16,15 +14,15 @@ from gateway.core.curve import curve
 from gateway.core.replica import Replica
 from gateway.core.routing import Choose, Policy
 from gateway.settings import Settings
+from gateway.warm_up import warm_up
 from model_repo import cascades, plugins, runtime
 from model_repo.cascades import is_cascade
-from model_repo.errors import BadInput, Corrupt, FareboxError
+from model_repo.errors import Corrupt, FareboxError
 from model_repo.prices import PriceBook
 from model_repo.records import Cascade, Model, Variant, VariantKey
 from model_repo.runtime import Session
 from model_repo.store import Store
 from model_repo.survey import survey
-from model_repo.tensors import Array, dtype_of
 
 
 class Loaded(Struct, frozen=True):
@@ -160,17 +158,8 @@ def _has_stages(
 def _open(store: Store, model: Model, variant: Variant, slots: int) -> Session:
     opener = runtime.load(variant.artifact.format)
     session = opener.open_session(store.artifact(variant), model, slots)
-    # Zeros are no valid input of every model; the variant is loaded all the same.
-    with suppress(BadInput):
-        session.run({spec.name: _one_row(spec.shape, spec.datatype) for spec in model.inputs})
+    warm_up(session, model, variant.profile.largest_batch if opener.COMPILES_SIZES else 1, slots)
     return session
-
-
-def _one_row(shape: tuple[int, ...], datatype: str) -> Array:
-    sizes = [1 if size < 0 else size for size in shape]
-    if datatype == "BYTES":
-        return np.full(sizes, b"0", dtype=object)
-    return np.zeros(sizes, dtype_of(datatype, ""))
 
 
 def _offer(

@@ -9,7 +9,7 @@ import numpy as np
 
 from model_repo.errors import BadInput
 from model_repo.records import TensorSpec
-from model_repo.tensors import Array, dtype_of
+from model_repo.tensors import Array
 
 _INT32 = np.iinfo(np.int32)
 
@@ -41,11 +41,6 @@ def tensor_maker(openvino: Any, spec: TensorSpec) -> Callable[[Array], Any]:
 
     special = dict.fromkeys(("INT64", "UINT64", "UINT32"), share_narrow) | {"BF16": copy_bf16}
     return special.get(spec.datatype, share)
-
-
-def zeros(spec: TensorSpec) -> Array:
-    """An array that fits, a free axis being of size 1."""
-    return np.zeros([max(1, size) for size in spec.shape], dtype_of(spec.datatype, spec.name))
 
 
 def refused(reason: str) -> BadInput:

@@ -36,9 +36,12 @@ class Runtime(Protocol):
     """What a file in `model_repo/runtimes` offers; its name is the artifact format it runs.
 
     LIBRARIES: the packages that compute, as a profile names them with their versions.
+    COMPILES_SIZES: whether the first run at a batch size compiles for it, in each slot, so that a
+    server does well to run every size before a caller waits for one.
     """
 
     LIBRARIES: tuple[str, ...]
+    COMPILES_SIZES: bool
 
     def open_session(self, path: Path, model: Model, slots: int = 1) -> Session:
         """Open the artifact at `path`, ready for `slots` runs at once, one thread each.

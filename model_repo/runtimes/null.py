@@ -17,6 +17,7 @@ from model_repo.records import Model
 from model_repo.tensors import Array, dtype_of
 
 LIBRARIES = ()
+COMPILES_SIZES = False
 
 
 class Times(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -19,6 +19,7 @@ from model_repo.tensors import Array
 from model_repo.watchdog import WATCHDOG
 
 LIBRARIES = ("onnxruntime",)
+COMPILES_SIZES = False
 _BFLOAT16 = 16  # onnx.TensorProto.BFLOAT16
 _FATAL_ONLY = 4
 

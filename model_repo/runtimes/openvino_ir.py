@@ -10,7 +10,6 @@ import math
 import time
 import zipfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,11 +22,12 @@ import numpy as np
 from model_repo import telemetry
 from model_repo.errors import BadInput, Corrupt, Expired, MissingExtra, Unavailable
 from model_repo.lending import Lending
-from model_repo.openvino_tensors import refused, tensor_maker, zeros
+from model_repo.openvino_tensors import refused, tensor_maker
 from model_repo.records import Model, TensorSpec
 from model_repo.tensors import Array
 
 LIBRARIES = ("openvino",)
+COMPILES_SIZES = True
 GRAPH, WEIGHTS = "model.xml", "model.bin"
 PRECISION = ["farebox", "precision"]
 """Where a graph says, in its rt_info, that it may be computed in bf16; else it is in fp32."""
@@ -49,17 +49,7 @@ class OpenvinoSession:
         self._bf16 = [spec.name for spec in model.outputs if spec.datatype == "BF16"]
         self._has_loops = has_loops
         self._seen: set[tuple[Any, ...]] = set()
-        if len(requests) > 1 and not has_loops:
-            self._warm(requests, model)
         self._requests = Lending(requests)
-
-    def _warm(self, requests: Sequence[Any], model: Model) -> None:
-        """Run each once, since the first run takes long: a server's caller finds any of them."""
-        inputs = {spec.name: zeros(spec) for spec in model.inputs}
-        for request in requests:
-            with suppress(Exception):  # zeros are no valid input of every model
-                self._feed(request, inputs)
-                request.infer()
 
     def run(
         self, inputs: Mapping[str, Array], limit_s: float | None = None
