@@ -31,6 +31,7 @@ from model_repo.tensors import Array
 BATCH = 8
 ROUNDS = 15
 TURN_NS = 40_000_000
+Run = Callable[[dict[str, Array]], int]
 FLAGS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
 
 
@@ -75,19 +76,33 @@ def opened(store: Store, model: Model, variants: Sequence[Variant]) -> Iterator[
             session.close()
 
 
-def take_turns(sessions: Sequence[Session], batches: Sequence[dict[str, Array]]) -> list[float]:
-    """Median device-seconds of a batch for each session; a slow spell of the machine meets all."""
-    seen: list[list[int]] = [[] for _ in sessions]
+def take_turns(runs: Sequence[Run], batches: Sequence[dict[str, Array]]) -> list[float]:
+    """Median device-seconds of a batch for each; a slow spell of the machine meets all."""
+    seen: list[list[int]] = [[] for _ in runs]
     for turn in range(ROUNDS + 1):
-        for session, times in zip(sessions, seen, strict=True):
+        for run, times in zip(runs, seen, strict=True):
             spent = 0
-            session.run(batches[turn % len(batches)])  # not counted: other data was in the caches
+            run(batches[turn % len(batches)])  # not counted: other data was in the caches
             while spent < TURN_NS:
-                _, device_ns = session.run(batches[len(times) % len(batches)])
+                device_ns = run(batches[len(times) % len(batches)])
                 spent += device_ns
                 if turn:  # the first round warms up
                     times.append(device_ns)
     return [median(times) / 1e9 for times in seen]
+
+
+def as_served(session: Session, variant: Variant) -> Run:
+    """A batch in pieces no larger than the variant is served; -> device-nanoseconds of all."""
+    most = variant.profile.largest_batch
+
+    def run(batch: dict[str, Array]) -> int:
+        pieces = (
+            {name: array[start : start + most] for name, array in batch.items()}
+            for start in range(0, BATCH, most)
+        )
+        return sum(session.run(piece)[1] for piece in pieces)
+
+    return run
 
 
 def timed(store: Store, recipe: Path) -> tuple[Model, list[Timed]]:
@@ -99,7 +114,8 @@ def timed(store: Store, recipe: Path) -> tuple[Model, list[Timed]]:
     batches = [calls.feed(model, data, rng.integers(len(data), size=BATCH)) for _ in range(16)]
     variants = [v for v in store.variants(name, version) if not is_cascade(v)]
     with opened(store, model, variants) as sessions:
-        taken = take_turns(sessions, batches)
+        runs = [as_served(*pair) for pair in zip(sessions, variants, strict=True)]
+        taken = take_turns(runs, batches)
     found = [Timed(v, t / BATCH) for v, t in zip(variants, taken, strict=True)]
     found += [Timed(v, _expected(v)) for v in store.variants(name, version) if is_cascade(v)]
     return model, found
