@@ -86,9 +86,11 @@ class Cache:
     def trim(self, most_bytes: int = MOST_BYTES) -> None:
         """Delete the steps that were longest not used, until the others fit into `most_bytes`.
 
+        Values stay: one of some hundred bytes may be all that is left of minutes of training.
         The caller holds the repository for writing, and no step is in use.
         """
-        found = [_usage(place) for place in self._root.glob(f"[!.]*/{SUMS}")]
+        places = self._root.glob(f"[!.]*/{SUMS}")
+        found = [_usage(place) for place in places if not place.with_name(VALUE).exists()]
         total = sum(size for _, size, _ in found)
         for _, size, folder in sorted(found):
             if total <= most_bytes:

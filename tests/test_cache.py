@@ -81,3 +81,13 @@ def test_the_step_longest_not_used_goes_first(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / FOLDER).iterdir()} == {"one", "three", ".partial-now"}
     cache.trim()
     assert cache.find("one") and cache.find("three")
+
+
+def test_a_value_is_not_trimmed(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    assert cache.recall(("trial",), lambda: 1) == 1
+    with cache.writing("newer") as folder:
+        (folder / "x").write_bytes(bytes(1000))
+    cache.trim(0)
+    assert cache.find("newer") is None
+    assert cache.recall(("trial",), lambda: 2) == 1

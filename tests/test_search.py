@@ -141,6 +141,17 @@ def test_a_small_space_is_exhausted_and_found_again(compiled: tuple[Plan, Store]
     assert set(first.rungs.points[TOP]) == set(first.steps), "what is not trained is tried in full"
 
 
+def test_a_search_without_room_for_its_steps_pays_nothing_twice(
+    compiled: tuple[Plan, Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Cache.trim, "__defaults__", (0,))
+    there = compiled[0], Store(tmp_path)
+    first = explore(there, SMALL, Watch(1e6), lambda trials: trials)
+    again = explore(there, SMALL, Watch(1e6), lambda trials: trials)
+    assert first.trials.paid == first.ended == again.ended and again.trials.paid == 0
+    assert again.rungs.points == first.rungs.points
+
+
 def test_a_failing_trial_is_one_line_for_each_reason(
     compiled: tuple[Plan, Store], capsys: pytest.CaptureFixture[str]
 ) -> None:
