@@ -115,9 +115,24 @@ def test_a_class_that_nothing_serves_comes_first() -> None:
     # p99 is three times the mean: 0.9 ms for int8, and 0.36 for the two together.
     answer = asked(SHELF, mix(SloClass("fast", 0.01, 0.5), SloClass("slow", 0.99)))
     fast, slow = answer.classes
-    assert fast.variant is None and fast.missed.startswith("cpu-fp32: p99 is 3 ms, and 0.5 ms are")
+    assert fast.variant is None and fast.missed.startswith("cpu-int8: p99 is 0.903 ms, and 0.5 ")
     assert slow.variant == "cpu-int8"
     assert answer.advice is not None and answer.advice.moves[0].left is None
+
+
+@pytest.mark.parametrize(
+    ("bound", "missed"),
+    [
+        ({"min_accuracy": 0.999}, "accuracy is 0.9650 or better, and 0.999 is asked for"),
+        ({"latency_ms": 0.001}, "p99 is 0.363 ms, and 0.001 ms are asked for"),
+    ],
+)
+def test_a_class_that_nothing_would_serve_is_told_what_comes_closest(
+    bound: dict[str, float], missed: str
+) -> None:
+    answer = asked(SHELF, mix(SloClass("a", 1.0, **bound)))
+    assert answer.advice is None and answer.classes[0].variant is None
+    assert answer.classes[0].foretold == f"cpu-half-int8: {missed}"
 
 
 def test_the_ratio_seen_nearest_counts_and_another_widens_the_range() -> None:
@@ -248,6 +263,26 @@ def test_if_nothing_pays_the_command_says_so(
     shelve(told[0], variant("half-int8", 1.2e-4, PRUNED, INT8))
     assert cli.main(["advise", "toy", *told[1]]) == 0
     assert "nothing that the shelf lets one foretell would cost less" in capsys.readouterr().out
+
+
+def test_the_command_takes_what_is_not_served_for_no_saving(
+    told: tuple[Store, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(told[1][1])
+    path.write_text("requests_per_day: 1e6\nclasses: [{name: a, share: 1, min_accuracy: 0.999}]\n")
+    assert cli.main(["advise", "toy", *told[1]]) == 0
+    out = capsys.readouterr().out
+    assert "toy/1 serves none of the classes now" in out and "usd a day now" not in out
+    assert "nothing foretold serves 'a' (closest: cpu-half-int8: accuracy is 0.9650 or" in out
+    assert "would cost less" not in out
+    path.write_text(
+        "requests_per_day: 1e6\nclasses: [{name: a, share: 0.5, min_accuracy: 0.999},"
+        " {name: b, share: 0.5}]\n"
+    )
+    assert cli.main(["advise", "toy", *told[1]]) == 0
+    out = capsys.readouterr().out
+    assert "usd a day now, without 'a', which nothing serves" in out
+    assert "nothing foretold serves 'a'" in out and "compile cpu-half-int8: saves" in out
 
 
 @pytest.mark.parametrize("model", ["other", "toy/2"])

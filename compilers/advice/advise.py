@@ -20,13 +20,15 @@ Price = Callable[[str], float]
 class Seat(Struct, frozen=True):
     """Where the requests of one class go, and what they cost a day.
 
-    variant: None if none meets the bounds, and then `missed` says which bound the best one misses.
+    variant: None if none meets the bounds, and then `missed` says which bound the closest one on
+    the shelf misses; and `foretold` which one the closest guess does, "" if some guess meets all.
     """
 
     name: str
     variant: str | None
     usd_per_day: float
     missed: str = ""
+    foretold: str = ""
 
 
 class Move(Struct, frozen=True):
@@ -53,7 +55,10 @@ class Advice(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """What a mix costs now, and what would make it cheaper; if nothing would, what came closest."""
+    """What a mix costs now, and what would make it cheaper; if nothing would, what came closest.
+
+    usd_per_day: of the classes that some variant serves.
+    """
 
     model: str
     version: str
@@ -96,7 +101,8 @@ def advise(
     interval against the floor, p99 of a batch of its items against the latency, as routing has it
     where nothing waits. A guess that serves a class which nothing serves comes before any saving.
     """
-    seats = tuple(_seat(each, mix, variants, price) for each in mix.classes)
+    guesses = list(guesses)
+    seats = tuple(_seat(each, mix, variants, guesses, price) for each in mix.classes)
     total = sum(seat.usd_per_day for seat in seats)
     bids = [_bids(guess, mix, seats, price) for guess in guesses]
     won = [[bid for bid in each if bid.wins] for each in bids]
@@ -105,19 +111,39 @@ def advise(
     return Answer(*model, total, seats, _advice(best) if best else None, closest)
 
 
-def _seat(each: SloClass, mix: SloMix, variants: Sequence[Variant], price: Price) -> Seat:
+def _seat(
+    each: SloClass,
+    mix: SloMix,
+    variants: Sequence[Variant],
+    guesses: Iterable[Guess],
+    price: Price,
+) -> Seat:
     """The cheapest variant that meets the bounds of a class."""
-    costs, missed = [], []
-    for variant in variants:
-        if why := _missed(variant.profile, each):
-            missed.append((-variant.profile.accuracy_low, f"{variant.key.variant}: {why}"))
-        else:
-            usd = _usd(variant.profile, variant.target, each, mix, price)
-            costs.append((usd, variant.key.variant))
-    if not costs:
-        return Seat(each.name, None, 0.0, min(missed)[1] if missed else "the shelf is empty")
-    usd, name = min(costs)
+    profiles = {variant.key.variant: variant.profile for variant in variants}
+    if missed := _closest_miss(profiles.items(), each):
+        foretold = _closest_miss(((guess.name, guess.expected) for guess in guesses), each)
+        return Seat(each.name, None, 0.0, missed, foretold)
+    usd, name = min(
+        (_usd(variant.profile, variant.target, each, mix, price), variant.key.variant)
+        for variant in variants
+        if not _missed(variant.profile, each)
+    )
     return Seat(each.name, name, usd)
+
+
+def _closest_miss(profiles: Iterable[tuple[str, Profile]], each: SloClass) -> str:
+    """By what the profile that comes closest to a class's bounds misses them; "" if one does not.
+
+    Closest is what lacks least of the accuracy, and of those the fastest.
+    """
+    missed = []
+    for name, profile in profiles:
+        why = _missed(profile, each)
+        if not why:
+            return ""
+        lacks = 0.0 if each.min_accuracy is None else each.min_accuracy - profile.accuracy_low
+        missed.append((max(0.0, lacks), _p99_s(profile, each), f"{name}: {why}"))
+    return min(missed)[2] if missed else "there is none"
 
 
 def _missed(profile: Profile, each: SloClass) -> str:
@@ -125,10 +151,14 @@ def _missed(profile: Profile, each: SloClass) -> str:
     floor, limit_ms = each.min_accuracy, each.latency_ms
     if floor is not None and profile.accuracy_low < floor:
         return f"accuracy is {profile.accuracy_low:.4f} or better, and {floor:g} is asked for"
-    p99_ms = 1e3 * at(profile.latency, lambda point: point.p99_s, each.items)
+    p99_ms = 1e3 * _p99_s(profile, each)
     if limit_ms is not None and p99_ms > limit_ms:
         return f"p99 is {p99_ms:.3g} ms, and {limit_ms:g} ms are asked for"
     return ""
+
+
+def _p99_s(profile: Profile, each: SloClass) -> float:
+    return at(profile.latency, lambda point: point.p99_s, each.items)
 
 
 def _usd(profile: Profile, target: str, each: SloClass, mix: SloMix, price: Price) -> float:

@@ -84,7 +84,7 @@ def _natural(version: str) -> list[tuple[int, str]]:
 
 def _text(answer: Answer, mix: SloMix) -> str:
     lines = [
-        f"{answer.model}/{answer.version} costs {answer.usd_per_day:.4g} usd a day now",
+        _cost(answer),
         render(
             ["class", "requests a day", "served by", "usd a day"],
             [
@@ -92,16 +92,36 @@ def _text(answer: Answer, mix: SloMix) -> str:
                     seat.name,
                     f"{mix.daily(each):.4g}",
                     seat.variant or f"none ({seat.missed})",
-                    f"{seat.usd_per_day:.4g}",
+                    f"{seat.usd_per_day:.4g}" if seat.variant else "",
                 ]
                 for each, seat in zip(mix.classes, answer.classes, strict=True)
             ],
         ),
-        _finding(answer),
+        *_findings(answer),
     ]
     if answer.advice:
         lines += ["add to the recipe:", _yaml(answer.advice.recipe)]
     return "\n".join(lines)
+
+
+def _cost(answer: Answer) -> str:
+    name = f"{answer.model}/{answer.version}"
+    unserved = [repr(seat.name) for seat in answer.classes if not seat.variant]
+    if len(unserved) == len(answer.classes):
+        return f"{name} serves none of the classes now"
+    but = f", without {', '.join(unserved)}, which nothing serves" if unserved else ""
+    return f"{name} costs {answer.usd_per_day:.4g} usd a day now{but}"
+
+
+def _findings(answer: Answer) -> list[str]:
+    """What to compile, if anything pays, and which classes nothing would serve."""
+    hopeless = [
+        f"nothing foretold serves {seat.name!r} (closest: {seat.foretold})"
+        for seat in answer.classes
+        if seat.foretold
+    ]
+    is_any_served = any(seat.variant for seat in answer.classes)
+    return hopeless + ([_finding(answer)] if answer.advice or is_any_served else [])
 
 
 def _finding(answer: Answer) -> str:
