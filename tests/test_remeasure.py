@@ -34,6 +34,19 @@ def one(store: Store, name: str = "cpu-fp32") -> Variant:
     return store.variant(VariantKey("digits", "1", name))
 
 
+def interrupt_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while the second variant is measured."""
+    whole, seen = measure.profile, []
+
+    def interrupted(path: Path, *rest: object, **more: object) -> object:
+        seen.append(path)
+        if len(seen) > 1:
+            raise KeyboardInterrupt
+        return whole(path, *rest, **more)  # type: ignore[arg-type]  # passed on as they came
+
+    monkeypatch.setattr(measure, "profile", interrupted)
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     made = Store(tmp_path / "r")
@@ -124,6 +137,20 @@ def test_a_cascade_follows_its_stages(tmp_path: Path) -> None:
     assert found["cas"].artifact == before.artifact and ref.accuracy_origin is None
 
 
+def test_a_cascade_follows_its_stages_though_the_next_one_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = staged.shelve(tmp_path / "r", threshold=1.0)
+    interrupt_the_second(monkeypatch)
+    assert run("--repository", store.root) == 130
+    found = {v.key.variant: v for v in store.variants("staged", "1")}
+    cas, low, ref = found["cas"].profile, found["low"].profile, found["ref"].profile
+    assert low.accuracy_origin and not ref.accuracy_origin
+    share = cascades.read(store, found["cas"]).escalation
+    expected = expected_profile(low, ref, share, remeasure.score_of(cas))
+    assert cas.latency == expected.latency
+
+
 def test_a_cascade_whose_stage_is_gone_is_said_only_if_it_was_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,15 +163,7 @@ def test_a_cascade_whose_stage_is_gone_is_said_only_if_it_was_asked_for(
 
 
 def test_ctrl_c_keeps_what_is_finished(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, seen = measure.profile, []
-
-    def interrupted(path: Path, *rest: object, **more: object) -> object:
-        seen.append(path)
-        if len(seen) > 1:
-            raise KeyboardInterrupt
-        return whole(path, *rest, **more)  # type: ignore[arg-type]  # passed on as they came
-
-    monkeypatch.setattr(measure, "profile", interrupted)
+    interrupt_the_second(monkeypatch)
     assert run("--repository", store.root) == 130
     assert one(store).profile.accuracy_origin and not one(store, "cpu-int8").profile.accuracy_origin
     with store.writing():

@@ -18,7 +18,7 @@ from compilers.profiling import calls, measure
 from compilers.profiling.scoring import Score
 from model_repo import cascades, profiles
 from model_repo.errors import BadInput, FareboxError
-from model_repo.records import Model, Origin, Profile, Variant
+from model_repo.records import Model, Origin, Profile, Variant, VariantKey
 from model_repo.store import Store
 
 Tell = Callable[[str], None]
@@ -49,7 +49,8 @@ class Remeasure:
     def run(self, wanted: Iterable[Variant]) -> Iterator[Renewed]:
         """Each variant as soon as its new profile is on the shelf, cascades last.
 
-        Cascades with a stage that was measured again are recomputed, wanted or not.
+        Cascades are recomputed, wanted or not, on the shelf as soon as a stage is: stopped at any
+        time, none keeps the price of stages that are no more.
         """
         now = {variant.key.variant: variant for variant in self.variants}
         names = {variant.key.variant for variant in wanted}
@@ -63,16 +64,27 @@ class Remeasure:
                 continue
             renewed = self._renew(variant, profile)
             now[variant.key.variant] = renewed.after
+            self._follow(now)
             yield renewed
+        for key, why in self._follow(now).items():
+            if key.variant in names:
+                self.problems.append(f"{key} is left as it was: {why}")
         for variant in filter(cascades.is_cascade, self.variants):
+            if now[variant.key.variant] is not variant:
+                yield Renewed(variant, now[variant.key.variant])
+
+    def _follow(self, now: dict[str, Variant]) -> dict[VariantKey, FareboxError]:
+        """Recompute the cascades whose stages changed; returns why others cannot be."""
+        failed = {}
+        for variant in filter(cascades.is_cascade, list(now.values())):
             try:
                 profile = self._expected(variant, list(now.values()))
             except FareboxError as error:
-                if variant.key.variant in names:
-                    self.problems.append(f"{variant.key} is left as it was: {error}")
+                failed[variant.key] = error
                 continue
             if profile.latency != variant.profile.latency:
-                yield self._renew(variant, profile)
+                now[variant.key.variant] = self._renew(variant, profile).after
+        return failed
 
     def _measure(self, variant: Variant) -> Profile:
         if not cascades.is_servable(self.store, variant, self.variants):
