@@ -151,6 +151,16 @@ def test_a_cascade_follows_its_stages_though_the_next_one_is_interrupted(
     assert cas.latency == expected.latency
 
 
+def test_a_cascade_alone_is_computed_from_its_stages_however_often(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = staged.shelve(tmp_path / "r", threshold=1.0)
+    for _ in range(2):
+        assert run("staged/1/cas", "--repository", store.root) == 0
+        out = capsys.readouterr().out
+        assert out.startswith("computed from the profiles of the stages") and "staged/1/cas" in out
+
+
 def test_a_cascade_whose_stage_is_gone_is_said_only_if_it_was_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from model_repo import options
+from model_repo.cascades import is_cascade
 from model_repo.commands.report import NOISY
 from model_repo.errors import BadInput
 from model_repo.records import Model, Profile, Variant
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from compilers.profiling.remeasure import Renewed
 
 COLUMNS = ["variant", "device us/item", "before", "p99 ms", "before", ""]
+FROM_STAGES = "computed from the profiles of the stages: measure those for new times"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -107,14 +109,19 @@ def _as_json(renewed: Sequence[Renewed]) -> str:
 def _as_text(renewed: Sequence[Renewed], repository: Path, problems: list[str]) -> str:
     if not renewed:
         return "nothing was measured" if problems else options.empty(repository, problems)
-    now = renewed[0].after.profile
-    flags = f" ({' '.join(now.cpu_flags)})" if now.cpu_flags else ""
-    others = sorted({e.before.profile.host for e in renewed} - {now.host})
-    lines = [f"measured on {now.host}{flags}", *(f"before on {host}" for host in others)]
+    lines = [FROM_STAGES] if all(is_cascade(each.after) for each in renewed) else _hosts(renewed)
     lines.append(render(COLUMNS, [_cells(each) for each in renewed]))
     if not all(each.after.profile.is_settled for each in renewed):
         lines.append(NOISY)
     return "\n".join(lines)
+
+
+def _hosts(renewed: Sequence[Renewed]) -> list[str]:
+    """Where it was measured now, and where before."""
+    now = renewed[0].after.profile
+    flags = f" ({' '.join(now.cpu_flags)})" if now.cpu_flags else ""
+    others = sorted({e.before.profile.host for e in renewed} - {now.host})
+    return [f"measured on {now.host}{flags}", *(f"before on {host}" for host in others)]
 
 
 def _cells(each: Renewed) -> list[str]:

@@ -49,6 +49,7 @@ class Remeasure:
     def run(self, wanted: Iterable[Variant]) -> Iterator[Renewed]:
         """Each variant as soon as its new profile is on the shelf, cascades last.
 
+        A cascade that is wanted comes even if its stages say nothing new.
         Cascades are recomputed, wanted or not, on the shelf as soon as a stage is: stopped at any
         time, none keeps the price of stages that are no more.
         """
@@ -66,12 +67,13 @@ class Remeasure:
             now[variant.key.variant] = renewed.after
             self._follow(now)
             yield renewed
-        for key, why in self._follow(now).items():
-            if key.variant in names:
-                self.problems.append(f"{key} is left as it was: {why}")
+        failed = self._follow(now)
         for variant in filter(cascades.is_cascade, self.variants):
-            if now[variant.key.variant] is not variant:
-                yield Renewed(variant, now[variant.key.variant])
+            after, is_wanted = now[variant.key.variant], variant.key.variant in names
+            if variant.key in failed and is_wanted:
+                self.problems.append(f"{variant.key} is left as it was: {failed[variant.key]}")
+            elif after is not variant or is_wanted:
+                yield Renewed(variant, after)
 
     def _follow(self, now: dict[str, Variant]) -> dict[VariantKey, FareboxError]:
         """Recompute the cascades whose stages changed; returns why others cannot be."""
