@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
+import numpy as np
+import onnx
+import onnx_files
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
+from shelf import model as signature
 
 from compilers.advice.advise import advise
 from compilers.advice.guess import guesses
 from compilers.advice.mix import SloClass, SloMix
+from compilers.advice.prunable import is_prunable
 from compilers.advice.ratio import call_s, foretell
+from compilers.commands import advise as advise_command
 from model_repo import cli
 from model_repo.findings import note_skip
 from model_repo.records import (
@@ -153,6 +161,31 @@ def test_passes_are_combined_only_where_they_make_sense() -> None:
     )
 
 
+def test_what_has_nothing_to_prune_is_not_pruned(tmp_path: Path) -> None:
+    def made(name: str, layers: int) -> Variant:
+        nodes = [
+            onnx.helper.make_node("MatMul", [f"h{i}", f"w{i}"], [f"h{i + 1}"], f"layer{i}")
+            for i in range(layers)
+        ]
+        path = onnx_files.write(
+            tmp_path / f"{name}.onnx",
+            nodes,
+            [("h0", onnx_files.FLOAT, ["n", 4])],
+            [(f"h{layers}", onnx_files.FLOAT, ["n", 4])],
+            {f"w{i}": np.eye(4, dtype=np.float32) for i in range(layers)},
+        )
+        told = structs.replace(variant(name, 1e-6, SMALL), artifact=describe(path, "onnx_graph"))
+        store.commit(told, path)
+        return told
+
+    store = Store(tmp_path / "repository")
+    store.root.mkdir()
+    store.commit_model(signature("toy"))
+    shelf = [*SHELF, made("flat", 1), made("deep", 2)]
+    names = {g.name for g in guesses(shelf, ["cascades"], partial(is_prunable, store))}
+    assert "cpu-deep-half" in names and "cpu-flat-int8" in names and "cpu-flat-half" not in names
+
+
 def test_the_accuracy_of_what_is_unlike_anything_measured_is_less_sure() -> None:
     big, small = profile(1e-2), profile(1e-6)
     near = foretell(big, profile(1e-2), profile(5e-3), 0.0)
@@ -214,9 +247,7 @@ def test_what_a_call_costs_is_found_from_any_networks(costs: list[float], call: 
 
 def shelve(store: Store, *variants: Variant) -> None:
     store.root.mkdir(parents=True, exist_ok=True)
-    from shelf import model
-
-    store.commit_model(model("toy"))
+    store.commit_model(signature("toy"))
     for each in variants:
         file = store.root / "model.json"
         file.write_text(each.key.variant)
@@ -283,6 +314,22 @@ def test_the_command_takes_what_is_not_served_for_no_saving(
     out = capsys.readouterr().out
     assert "usd a day now, without 'a', which nothing serves" in out
     assert "nothing foretold serves 'a'" in out and "compile cpu-half-int8: saves" in out
+
+
+def test_what_goes_on_from_a_failure_is_not_named(told: tuple[Store, list[str]]) -> None:
+    store = told[0]
+    shelve(store, variant("tiny", 1e-6, SMALL), variant("half-int8", 1.2e-4, PRUNED, INT8))
+    ends = {"cpu-tiny-half", "cpu-tiny-half-int8"}
+
+    def named() -> set[str]:
+        found = advise_command._makeable(store, "toy", "1", store.variants("toy", "1"))
+        return ends & {guess.name for guess in found}
+
+    assert named() == ends
+    note_skip(store, "toy", "1", "cpu-tiny-half", Skip("dearer than cpu-tiny at 1", "digest"))
+    assert named() == {"cpu-tiny-half-int8"}
+    note_skip(store, "toy", "1", "cpu-tiny-half", Skip("prune: no channel can go", "digest"))
+    assert not named()
 
 
 @pytest.mark.parametrize("model", ["other", "toy/2"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -51,10 +51,15 @@ class Change(NamedTuple):
 Seen = list[tuple[Variant, Variant]]
 
 
-def guesses(variants: Sequence[Variant], known: Collection[str]) -> Iterator[Guess]:
+def guesses(
+    variants: Sequence[Variant],
+    known: Collection[str],
+    is_prunable: Callable[[Variant], bool] = lambda _: True,
+) -> Iterator[Guess]:
     """What doing to one variant what was done to another would give, and cascades of pairs.
 
     known: names to leave out besides those on the shelf, as of variants that were tried in vain.
+    is_prunable: whether the network of a variant has something to prune.
     Of the pairs (before, after) in which a change was seen, that one counts whose `before` costs
     most nearly what the variant does; the next says how far it may be off.
     """
@@ -69,7 +74,9 @@ def guesses(variants: Sequence[Variant], known: Collection[str]) -> Iterator[Gue
             near = sorted(seen, key=lambda pair: _distance(variant, pair[0]))
             added = near[0][1].steps[len(near[0][0].steps) :]
             identity = _identity(variant, change.after, (*variant.steps, *added))
-            if identity not in made and names.are_sound(variant.steps, added):
+            if identity in made or not names.are_sound(variant.steps, added):
+                continue
+            if not any(step.name == "prune" for step in added) or is_prunable(variant):
                 guess = _changed(variant, near, fixed_s)
                 if guess.name not in taken:
                     yield guess

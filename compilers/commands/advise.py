@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import msgspec
 import yaml
 
 from compilers.advice.advise import Answer, Move, advise
-from compilers.advice.guess import guesses
+from compilers.advice.guess import Guess, guesses
 from compilers.advice.mix import SloMix, parse_mix
-from model_repo import cascades, options
+from compilers.advice.naming import PASSES
+from compilers.advice.prunable import is_prunable
+from model_repo import cascades, options, plugins
 from model_repo.errors import NotFound
 from model_repo.files import read_text
 from model_repo.findings import read_skips
@@ -39,12 +42,11 @@ def run(args: argparse.Namespace) -> int:
     mix = parse_mix(read_text(args.slo_mix, "the SLO mix"), str(args.slo_mix))
     store, book, day = Store(args.repository), options.read_prices(args.prices), options.today()
     model, version, variants = _served(store, args.model)
-    known = {key.variant for key in store.keys(model, version)}
     answer = advise(
         mix,
         (model, version),
         variants,
-        guesses(variants, known.union(read_skips(store, model, version))),
+        _makeable(store, model, version, variants),
         lambda target: book.target_price(target, day).usd_per_device_s,
     )
     if args.json:
@@ -74,6 +76,19 @@ def _served(store: Store, asked: str) -> tuple[str, str, list[Variant]]:
         model.version,
         [v for v in variants if v.profile.source != "estimated" and is_servable(v)],
     )
+
+
+def _makeable(
+    store: Store, model: str, version: str, variants: Sequence[Variant]
+) -> Iterator[Guess]:
+    """What can be foretold, without what failed before, and what would go on from that."""
+    skips = read_skips(store, model, version)
+    passes = plugins.names(PASSES)
+    failed = [f"{name}-" for name, no in skips.items() if no.reason.partition(":")[0] in passes]
+    known = {key.variant for key in store.keys(model, version)}.union(skips)
+    for guess in guesses(variants, known, partial(is_prunable, store)):
+        if not guess.name.startswith(tuple(failed)):
+            yield guess
 
 
 def _natural(version: str) -> list[tuple[int, str]]:
