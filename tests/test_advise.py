@@ -161,6 +161,38 @@ def test_passes_are_combined_only_where_they_make_sense() -> None:
     )
 
 
+def test_what_is_known_less_surely_widens_the_range_and_is_named() -> None:
+    def noisy(variant: Variant) -> Variant:
+        points = tuple(
+            structs.replace(p, device_low_s=p.device_s / 1.5, device_high_s=p.device_s * 1.5)
+            for p in variant.profile.latency
+        )
+        told = structs.replace(variant.profile, latency=points)
+        return structs.replace(variant, profile=told)
+
+    def worst(shelf: list[Variant]) -> float:
+        (found,) = guesses(shelf, ["cascades"])
+        high, mid, low = (
+            told.latency[2].device_s for told in (found.at_worst, found.expected, found.at_best)
+        )
+        assert high / mid == pytest.approx(mid / low, rel=0.1)
+        return high / mid
+
+    busy = structs.replace(HALF, profile=structs.replace(HALF.profile, others_share=0.5))
+    assert asked(SHELF, mix()).noisy == ()
+    assert worst(SHELF) < 1.2 and worst([REFERENCE, busy, QUANTIZED]) > 1.5
+    shelf = [REFERENCE, noisy(HALF), QUANTIZED]
+    assert worst(shelf) == pytest.approx(1.5 * worst(SHELF), rel=0.01)
+    assert worst([*map(noisy, SHELF)]) > 2
+    assert asked(shelf, mix()).noisy == ("cpu-half",)
+    pair = [REFERENCE, noisy(variant("tiny", 1e-5, SMALL, accuracy=0.95))]
+    (calm,) = guesses([REFERENCE, variant("tiny", 1e-5, SMALL, accuracy=0.95)], ())
+    (found,) = guesses(pair, ())
+    assert found.at_worst.latency[0].device_s == pytest.approx(
+        1.5 * calm.at_worst.latency[0].device_s
+    )
+
+
 def test_what_has_nothing_to_prune_is_not_pruned(tmp_path: Path) -> None:
     def made(name: str, layers: int) -> Variant:
         nodes = [
@@ -278,6 +310,18 @@ def test_the_command_says_what_why_and_what_to_write(
     assert finding.endswith("compile it to know")
     added = yaml.safe_load(out.partition("add to the recipe:\n")[2])
     assert added == {"variants": {"half-int8": [{"prune": {"ratio": 0.6}}, "quantize"]}}
+
+
+def test_the_command_says_what_to_measure_first(
+    told: tuple[Store, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["advise", "toy", *told[1]]) == 0
+    assert "noisy" not in capsys.readouterr().out
+    busy = structs.replace(HALF.profile, others_share=0.5)
+    shelve(told[0], structs.replace(HALF, profile=busy))
+    assert cli.main(["advise", "toy", *told[1]]) == 0
+    said = "the profiles of cpu-half are noisy: run farebox measure toy/1 first"
+    assert said in capsys.readouterr().out
 
 
 def test_the_command_prints_json(

@@ -57,7 +57,8 @@ class Advice(Struct, frozen=True):
 class Answer(Struct, frozen=True):
     """What a mix costs now, and what would make it cheaper; if nothing would, what came closest.
 
-    usd_per_day: of the classes that some variant serves.
+    usd_per_day: of the classes that some variant serves. noisy: variants whose profiles are, for
+    which all that is foretold is less sure.
     """
 
     model: str
@@ -66,6 +67,7 @@ class Answer(Struct, frozen=True):
     classes: tuple[Seat, ...]
     advice: Advice | None
     closest: str
+    noisy: tuple[str, ...] = ()
 
 
 class Bid(NamedTuple):
@@ -108,7 +110,8 @@ def advise(
     won = [[bid for bid in each if bid.wins] for each in bids]
     best = max(filter(None, won), key=_worth, default=None)
     closest = "" if best else _closest([bid for each in bids for bid in each])
-    return Answer(*model, total, seats, _advice(best) if best else None, closest)
+    noisy = tuple(each.key.variant for each in variants if not each.profile.is_settled)
+    return Answer(*model, total, seats, _advice(best) if best else None, closest, noisy)
 
 
 def _seat(

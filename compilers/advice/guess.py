@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from compilers.advice import naming as names
-from compilers.advice.ratio import call_s, decades, foretell, item_s
+from compilers.advice.ratio import call_s, decades, foretell, item_s, spread, times
 from compilers.cascades.cascade import expected_profile
 from compilers.cascades.conformal import fewest_rows
 from compilers.cascades.pairing import cascade_name, may_pay
@@ -17,7 +17,8 @@ from model_repo.records import PassStep, Profile, Variant
 
 OFF, NEIGHBOURS = 1.1, 2
 """How far a ratio may be off, either way, beside what the two nearest pairs differ by: by 1.1, and
-by 1.1 again for each factor of ten in cost between the variant and where the ratio was seen."""
+by 1.1 again for each factor of ten in cost between the variant and where the ratio was seen. How
+surely the three were measured comes on top."""
 ESCALATION = (1.0, 3.0, 6.0)
 """Rows that go on for each that the first stage gets wrong: at best, expected, at worst. On digits
 it was 1 to 5, by the pair and the risk."""
@@ -116,6 +117,7 @@ def _changed(variant: Variant, near: Seen, fixed_s: float) -> Guess:
     before, after = near[0]
     ratios = [item_s(b.profile) / item_s(a.profile) for a, b in near[:NEIGHBOURS]]
     ratio, slack = ratios[0], OFF ** (1 + decades(variant.profile, before.profile))
+    slack *= spread(variant.profile, before.profile, after.profile)
     best, worst = min(ratios) / ratio / slack, max(ratios) / ratio * slack
     expected, at_best, at_worst = (
         foretell(variant.profile, before.profile, after.profile, fixed_s, off)
@@ -152,15 +154,16 @@ def _cascades(singles: Sequence[Variant]) -> Iterator[Guess]:
                 told.accuracy_samples,
             )
             best, expected, worst = (
-                expected_profile(first.profile, told, min(1.0, times * wrong), score)
-                for times in ESCALATION
+                expected_profile(first.profile, told, min(1.0, many * wrong), score)
+                for many in ESCALATION
             )
+            off = spread(first.profile, told)
             yield Guess(
                 cascade_name(first, second),
                 first.target,
                 expected,
-                best,
-                worst,
+                times(best, 1 / off),
+                times(worst, off),
                 f"{first.key.variant} is wrong {wrong:.1%} of the time, and the rows it is unsure "
                 f"of are taken to be {ESCALATION[1]:g} times as many",
                 {

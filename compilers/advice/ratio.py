@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from msgspec import structs
 
 from compilers.cascades.cascade import at
-from model_repo.records import LatencyPoint, Profile
+from model_repo.records import QUIET, LatencyPoint, Profile
 
 
 def item_s(profile: Profile) -> float:
@@ -35,6 +35,22 @@ def _at_no_rows(profile: Profile) -> float:
 def decades(one: Profile, other: Profile) -> float:
     """How far apart two variants are in cost: 1 for a factor of ten."""
     return abs(math.log10(item_s(one) / item_s(other)))
+
+
+def spread(*profiles: Profile) -> float:
+    """How many times more or less than measured the device times of all these may be, together.
+
+    Each is off on its own, so their logarithms add as squares do. One is off by its 95 % interval
+    where that is known, and by the share that others took of a host that was not quiet.
+    """
+    return math.exp(math.hypot(*(math.log(_off(profile)) for profile in profiles)))
+
+
+def _off(profile: Profile) -> float:
+    known = [point for point in profile.latency if point.device_low_s > 0]
+    ends = [(p.device_s / p.device_low_s, p.device_high_s / p.device_s) for p in known]
+    busy = 1 + profile.others_share if profile.others_share > QUIET else 1.0
+    return busy * max((max(1.0, *pair) for pair in ends), default=1.0)
 
 
 def foretell(
@@ -69,13 +85,24 @@ def _moved(
     one, two = (_above(p, point.batch_size, fixed_s) for p in (before, after))
     ratio = off * (two / one if one else 1.0)
     fixed = min(fixed_s, point.device_s)
-    factor = (fixed + (point.device_s - fixed) * ratio) / point.device_s
+    return _times(point, (fixed + (point.device_s - fixed) * ratio) / point.device_s)
+
+
+def times(told: Profile, factor: float) -> Profile:
+    """`told`, all its times multiplied by `factor`."""
+    return structs.replace(told, latency=tuple(_times(point, factor) for point in told.latency))
+
+
+def _times(point: LatencyPoint, factor: float) -> LatencyPoint:
+    """With an interval that is not known: it was that of another time."""
     return structs.replace(
         point,
         p50_s=point.p50_s * factor,
         p95_s=point.p95_s * factor,
         p99_s=point.p99_s * factor,
         device_s=point.device_s * factor,
+        device_low_s=0.0,
+        device_high_s=0.0,
     )
 
 

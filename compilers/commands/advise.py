@@ -136,7 +136,15 @@ def _findings(answer: Answer) -> list[str]:
         if seat.foretold
     ]
     is_any_served = any(seat.variant for seat in answer.classes)
-    return hopeless + ([_finding(answer)] if answer.advice or is_any_served else [])
+    found = [_finding(answer)] if answer.advice or is_any_served else []
+    return hopeless + found + ([_doubt(answer)] if answer.noisy else [])
+
+
+def _doubt(answer: Answer) -> str:
+    return (
+        f"the profiles of {', '.join(answer.noisy)} are noisy: "
+        f"run farebox measure {answer.model}/{answer.version} first"
+    )
 
 
 def _finding(answer: Answer) -> str:
