@@ -7,6 +7,7 @@ import sys
 from datetime import date
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from compilers.build import compile_plan
 from compilers.plan import Plan, read_plan
@@ -17,6 +18,9 @@ from model_repo.commands import report
 from model_repo.errors import BadInput, NotFound
 from model_repo.prices import PriceBook
 from model_repo.store import Store
+
+if TYPE_CHECKING:
+    from compilers.search.run import Findings
 
 RECIPE = "recipe.yaml"
 BUDGET, KEPT = "10m", 5
@@ -38,7 +42,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--budget", metavar="TIME", help=f"how long to search: 90s, 10m, 1h (default: {BUDGET})"
     )
     parser.add_argument(
-        "--keep", type=int, metavar="N", help=f"shelve at most N that are found (default: {KEPT})"
+        "--keep",
+        type=int,
+        metavar="N",
+        help=f"shelve at most N that are found per search (default: {KEPT})",
     )
 
 
@@ -99,7 +106,6 @@ def _search(
     day: date,
 ) -> tuple[str, dict[str, str]]:
     """What was found, in words, and what of it could not be shelved."""
-    from compilers.search.found import lines
     from compilers.search.run import search
     from compilers.search.watch import Watch
 
@@ -112,11 +118,26 @@ def _search(
         findings = search(plan, store, watch, most, usd_per_device_s)
     finally:
         watch.close()
+    return _shelve(findings, plan, store, book, day)
+
+
+def _shelve(
+    findings: Findings, plan: Plan, store: Store, book: PriceBook, day: date
+) -> tuple[str, dict[str, str]]:
+    """As `_search`, once exploring has ended."""
+    from compilers.search.found import lines
+    from compilers.search.standing import settle
+
+    before = set(store.keys(plan.recipe.model, plan.recipe.version))
     failures = _compile(findings.plan, store)
-    told = [findings.summary]
-    if findings.variants:
-        told.append("to have them in the recipe, add under variants:")
-        told += [lines(name, steps) for name, steps in findings.variants.items()]
+    found = {each.key: each.name for each in findings.plan.variants[len(plan.variants) :]}
+    told = [findings.summary, *settle(findings.plan, store, found.keys() - before, book, day)]
+    # Cascades are chosen among what is on the shelf, which may have changed.
+    failures |= _compile(findings.plan, store)
+    there = set(store.keys(plan.recipe.model, plan.recipe.version))
+    kept = {found[key] for key in found.keys() & there}
+    if adding := [lines(name, of) for name, of in findings.variants.items() if name in kept]:
+        told += ["to have them in the recipe, add under variants:", *adding]
     return "\n".join(told), failures
 
 
