@@ -218,6 +218,16 @@ def test_what_has_nothing_to_prune_is_not_pruned(tmp_path: Path) -> None:
     assert "cpu-deep-half" in names and "cpu-flat-int8" in names and "cpu-flat-half" not in names
 
 
+def test_what_a_search_found_is_named_by_its_steps_alone() -> None:
+    teacher = variant("found-teacher-05d0", 2e-4, PassStep("distill", {"student": "teacher"}))
+    pruned = variant("found-prune50-magnitude-95a3", 4e-4, PRUNED)
+    found = {g.name: g for g in guesses([REFERENCE, teacher, pruned], ["cascades"])}
+    assert list(found) == ["cpu-teacher-prune50-magnitude"]
+    assert list(found["cpu-teacher-prune50-magnitude"].recipe["variants"]) == [
+        "teacher-prune50-magnitude"
+    ]
+
+
 def test_the_accuracy_of_what_is_unlike_anything_measured_is_less_sure() -> None:
     big, small = profile(1e-2), profile(1e-6)
     near = foretell(big, profile(1e-2), profile(5e-3), 0.0)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, cast
 
 import msgspec
 
 from compilers.contracts import Form, Pass, Target
+from compilers.search.found import DIGITS, PREFIX
 from model_repo import plugins
 from model_repo.errors import BadInput, NotFound
 from model_repo.records import PassStep, Variant
 
 PASSES, TARGETS = "compilers.passes", "compilers.targets"
+FOUND = re.compile(rf"{PREFIX}-(.+)-[0-9a-f]{{{DIGITS}}}")
 REPLACING = ("distill",)
 """Passes whose result is as large whatever they are given: no ratio carries over to another."""
 
@@ -31,10 +34,17 @@ def shelved_name(short: str, target: str, artifact_format: str) -> str:
 
 def with_added(variant: Variant, before: Variant, after: Variant) -> str:
     """The short name of `variant` with done to it what made `after` of `before`."""
-    short, added = short_name(variant), short_name(after).removeprefix(f"{short_name(before)}-")
     if before.steps == after.steps:
-        return short
+        return short_name(variant)
+    short, base, name = (_plain_name(short_name(each)) for each in (variant, before, after))
+    added = name.removeprefix(f"{base}-")
     return f"{short}-{added}" if variant.steps else added
+
+
+def _plain_name(short: str) -> str:
+    """What a search found, without that it did, and without the digits of its own recipe."""
+    found = FOUND.fullmatch(short)
+    return found[1] if found else short
 
 
 def _suffix(target: str, artifact_format: str) -> str:
