@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import tiny_recipe
+from msgspec import structs
 
 from compilers import passes, steps
 from compilers.build import compile_plan
@@ -110,7 +111,8 @@ def test_a_removed_variant_comes_back_from_the_cache(
     copied.remove("tiny", "1", "cpu-pruned")
     monkeypatch.setattr(steps, "train", lambda *_: pytest.fail("nothing is to be trained"))
     compiled(tmp_path, copied)
-    assert shelved(copied) == before
+    after = shelved(copied)["cpu-pruned"]  # a busy machine's profile is not kept: see test_profiles
+    assert structs.replace(after, profile=before["cpu-pruned"].profile) == before["cpu-pruned"]
 
 
 def hashes(store: Store) -> dict[str, str]:

@@ -13,6 +13,7 @@ from compilers.cache import Cache
 from compilers.digests import code_sha256, digest, versions
 from compilers.materials import Materials
 from compilers.plan import Plan, PlannedVariant
+from compilers.profiling import race
 from compilers.progress import Progress
 from compilers.steps import Step, produce, read_artifact, to_artifact
 from model_repo import runtime
@@ -35,7 +36,11 @@ class Profiler:
     def profile(
         self, planned: PlannedVariant, step: Step, folder: Path, artifact: Artifact
     ) -> Profile:
-        """Measured once for each artifact, data, and way of measuring."""
+        """Measured once for each artifact, data, machine, and way of measuring.
+
+        What did not settle is shelved, but not kept: removed and compiled again, it is measured
+        again.
+        """
         model = planned.answering(self.materials.model)
         name = digest(
             step.digest,
@@ -45,12 +50,14 @@ class Profiler:
             code_sha256("compilers.profiling.measure"),
             code_sha256("compilers.profiling.scoring"),
             versions(MEASURED_WITH),
+            race.machine(),
         )
         place = self.cache.find(name)
         if place is None:
             profile = self._measure(folder / artifact.path, artifact.format, model)
-            with self.cache.writing(name) as kept:
-                (kept / PROFILE).write_bytes(msgspec.json.encode(profile))
+            if profile.is_settled:
+                with self.cache.writing(name) as kept:
+                    (kept / PROFILE).write_bytes(msgspec.json.encode(profile))
             return profile
         return msgspec.json.decode((place / PROFILE).read_bytes(), type=Profile)
 
