@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,9 @@ def test_the_report_names_the_worst_layers_and_draws_all(
     said = capsys.readouterr().out
     assert "most sensitive layers: to int8 stem, body; to pruning stem\n" in said
     assert size_of(picture_path)[1] > 800
+    assert main(["report", "--json", "--repository", str(store.root)]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["sensitivity"]["pruning"] == [{"layer": "stem", "loss": 0.0, "node": ""}]
     store.remove(key.model, key.version, key.variant)
     with pytest.raises(NotFound):
         sensitivity.read(store, key.model, key.version)

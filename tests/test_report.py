@@ -137,7 +137,12 @@ def test_the_command_prints_json_with_every_promised_key(
         "source",
         "servable",
         "pareto",
+        "metric",
+        "is_settled",
+        "not_on_the_shelf",
+        "sensitivity",
     }
+    assert row["not_on_the_shelf"] == {} and row["sensitivity"] is None
 
 
 def test_an_unknown_model_and_an_empty_repository_say_what_to_do(
@@ -176,7 +181,12 @@ def test_what_is_not_on_the_shelf_is_listed_with_the_reason(
         "  cpu-int4: dearer than cpu-int8: 1.8x at 1\n"
     ) in capsys.readouterr().out
     assert main([*command, "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)) == 1, "scripts are given rows and no more"
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["not_on_the_shelf"] == {
+        "cpu-bf16": "no instructions",
+        "cpu-int4": "dearer than cpu-int8: 1.8x at 1",
+        "cpu-w8-bf16": "no instructions",
+    }
 
 
 def test_a_list_of_what_is_missing_that_is_broken_loses_nothing_else(
@@ -203,4 +213,8 @@ def test_what_was_measured_on_a_busy_host_is_marked(
     out = capsys.readouterr().out
     assert out.count("noisy") == 2 and "farebox measure" in out
     assert main(["report", "--json", "--repository", str(tmp_path)]) == 0
-    assert "is_settled" not in capsys.readouterr().out
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["variant"]: row["is_settled"] for row in rows} == {
+        "cpu-fp32": True,
+        "cpu-int8": False,
+    }

@@ -60,15 +60,16 @@ def run(args: argparse.Namespace) -> int:
     problems: list[str] = []
     store = Store(args.repository)
     tables = _tables(store, args.model, book, day, problems)
-    absent = [] if args.json else [_absent(store, table[0], problems) for table in tables]
+    absent = [_absent(store, table[0], problems) for table in tables]
     layers = [_layers(store, table[0], problems) for table in tables]
     options.warn(problems)
+    parts = list(zip(tables, absent, layers, strict=True))
     if args.json:
-        flat = [_promised(row) for table in tables for row in table]
+        flat = [_keyed(row, no, own) for table, no, own in parts for row in table]
         print(msgspec.json.format(msgspec.json.encode(flat), indent=2).decode())
     elif tables:
-        parts = zip(tables, absent, layers, strict=True)
-        print("\n\n".join(_text(table, book, day) + _worst(own) + no for table, no, own in parts))
+        told = (_text(table, book, day) + _worst(own) + _listed(no) for table, no, own in parts)
+        print("\n\n".join(told))
         print(LEGEND)
         if not all(row.is_settled for table in tables for row in table):
             print(NOISY)
@@ -85,9 +86,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _promised(row: Row) -> dict[str, object]:
-    """The keys that scripts rely on; the others are for people."""
-    return {k: v for k, v in structs.asdict(row).items() if k not in ("metric", "is_settled")}
+def _keyed(row: Row, absent: dict[str, str], layers: Sensitivity | None) -> dict[str, object]:
+    """The row, with what is known of its model version: the same in each row of it."""
+    return structs.asdict(row) | {"not_on_the_shelf": absent, "sensitivity": layers}
 
 
 def _tables(
@@ -108,16 +109,22 @@ def _tables(
     return [table for table in found if table]
 
 
-def _absent(store: Store, row: Row, problems: list[str]) -> str:
-    """Why other variants of the row's model version are not there, a line for each reason."""
+def _absent(store: Store, row: Row, problems: list[str]) -> dict[str, str]:
+    """Why other variants of the row's model version are not there, by name."""
     try:
-        skips = read_skips(store, row.model, row.version)
+        return {
+            name: skip.reason for name, skip in read_skips(store, row.model, row.version).items()
+        }
     except Corrupt as error:
         problems.append(str(error))
-        return ""
+        return {}
+
+
+def _listed(absent: dict[str, str]) -> str:
+    """A line for each reason."""
     alike: dict[str, list[str]] = {}
-    for name, skip in skips.items():
-        alike.setdefault(skip.reason, []).append(name)
+    for name, reason in absent.items():
+        alike.setdefault(reason, []).append(name)
     lines = [f"  {', '.join(names)}: {reason}" for reason, names in alike.items()]
     return "".join(f"\n{line}" for line in ["not on the shelf:", *lines]) if lines else ""
 
