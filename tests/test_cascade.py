@@ -97,6 +97,24 @@ def test_a_guessed_stage_makes_a_guessed_cascade() -> None:
     assert found.source == "estimated"
 
 
+def test_stages_of_two_machines_make_a_guessed_cascade_that_names_both() -> None:
+    here = structs.replace(shelf.profile(), cpu_flags=("avx2",), others_share=0.3)
+    score = Score(0.9, 0.8, 1.0, 100)
+    assert expected_profile(here, here, 0.1, score).source == "measured"
+    there = structs.replace(shelf.profile(), host="other", cpu_flags=("avx2", "avx512f"))
+    found = expected_profile(there, here, 0.1, score)
+    assert (found.source, found.host) == ("estimated", "other and host")
+    assert found.cpu_flags == ("avx2",) and not found.is_settled
+    bare = structs.replace(here, cpu_flags=())
+    assert expected_profile(bare, here, 0.1, score).source == "estimated"
+
+
+def test_a_profile_has_the_versions_of_both_stages() -> None:
+    first, second = (structs.replace(shelf.profile(), versions={n: "1"}) for n in ("a", "b"))
+    found = expected_profile(first, second, 0.1, Score(0.9, 0.8, 1.0, 100))
+    assert found.versions == {"a": "1", "b": "1"}
+
+
 def test_it_needs_nothing_that_a_serving_host_lacks() -> None:
     heavy = "{'torch', 'scipy', 'onnx', 'sklearn'}"
     code = f"import sys, compilers.cascades.cascade; assert not {heavy} & set(sys.modules)"

@@ -161,6 +161,22 @@ def test_a_cascade_alone_is_computed_from_its_stages_however_often(
         assert out.startswith("computed from the profiles of the stages") and "staged/1/cas" in out
 
 
+def test_a_cascade_of_two_hosts_is_estimated_until_both_stages_are_measured_on_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = staged.shelve(tmp_path / "r", threshold=1.0)
+    key = VariantKey("staged", "1", "cas")
+    assert run("staged/1/low", "--repository", store.root) == 0
+    assert store.variant(key).profile.source == "estimated"
+    why = "the stages of a cascade were not all measured on one host"
+    assert why in capsys.readouterr().out
+    assert main(["report", "--repository", str(store.root)]) == 0
+    assert why in capsys.readouterr().out
+    assert run("staged/1/ref", "--repository", store.root) == 0
+    assert store.variant(key).profile.source == "measured"
+    assert why not in capsys.readouterr().out
+
+
 def test_a_cascade_whose_stage_is_gone_is_said_only_if_it_was_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,8 +19,11 @@ Field = Callable[[LatencyPoint], float]
 def expected_profile(first: Profile, second: Profile, escalation: float, score: Score) -> Profile:
     """The profile of a cascade, computed from those of its stages; hence as measured as they are.
 
-    Loading and memory are those of both stages; the host and what else is known are the first's.
+    Loading and memory are those of both stages. Times of two machines add up to those of neither:
+    then it is estimated, however its stages were measured.
     """
+    is_one_machine = (first.host, first.cpu_flags) == (second.host, second.cpu_flags)
+    is_alike = is_one_machine and first.source == second.source
     return structs.replace(
         first,
         accuracy=score.value,
@@ -30,8 +33,13 @@ def expected_profile(first: Profile, second: Profile, escalation: float, score: 
         latency=expected_latency(first.latency, second.latency, escalation),
         load_s=first.load_s + second.load_s,
         memory_bytes=first.memory_bytes + second.memory_bytes,
-        source=first.source if first.source == second.source else "estimated",
+        host=" and ".join(dict.fromkeys((first.host, second.host))),
+        source=first.source if is_alike else "estimated",
         measured_at=min(first.measured_at, second.measured_at),
+        threads=max(first.threads, second.threads),
+        versions=second.versions | first.versions,
+        cpu_flags=tuple(flag for flag in first.cpu_flags if flag in second.cpu_flags),
+        others_share=max(first.others_share, second.others_share),
         accuracy_origin=None,
     )
 

@@ -12,7 +12,7 @@ import msgspec
 
 from model_repo import options
 from model_repo.cascades import is_cascade
-from model_repo.commands.report import NOISY
+from model_repo.commands.report import MIXED, NOISY
 from model_repo.errors import BadInput
 from model_repo.records import Model, Profile, Variant
 from model_repo.store import Store
@@ -113,6 +113,8 @@ def _as_text(renewed: Sequence[Renewed], repository: Path, problems: list[str]) 
     lines.append(render(COLUMNS, [_cells(each) for each in renewed]))
     if not all(each.after.profile.is_settled for each in renewed):
         lines.append(NOISY)
+    if any(is_cascade(e.after) and e.after.profile.source == "estimated" for e in renewed):
+        lines.append(MIXED)
     return "\n".join(lines)
 
 

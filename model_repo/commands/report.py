@@ -46,6 +46,11 @@ NOISY = (
     f"is not known to within {SETTLED:.0%}; run 'farebox measure' when it is quiet"
 )
 
+MIXED = (
+    "estimated: the stages of a cascade were not all measured on one host, so that it is not "
+    "routed to unless allow_estimated is set; run 'farebox measure' where it is to be served"
+)
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", nargs="?", metavar="MODEL", help="all versions of one model")
@@ -73,6 +78,8 @@ def run(args: argparse.Namespace) -> int:
         print(LEGEND)
         if not all(row.is_settled for table in tables for row in table):
             print(NOISY)
+        if any(row.kind == "cascade" and row.source == "estimated" for t in tables for row in t):
+            print(MIXED)
     else:
         print(options.empty(args.repository, problems))
     if args.png and not tables:
