@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from model_repo import durable, runtime
@@ -26,12 +27,20 @@ def read(store: Store, variant: Variant) -> Cascade:
             f"{variant.artifact.format!r} and not {FORMAT!r}; remove it and compile it again"
         )
     found = durable.read(store.artifact(variant), Cascade)
-    if not 0.0 <= found.escalation <= 1.0:
-        raise Corrupt(
-            f"{variant.key}: its escalation is {found.escalation:g}, a share from 0 to 1 was "
-            "expected; compile it again"
-        )
+    if wrong := _wrong(found):
+        raise Corrupt(f"{variant.key}: {wrong}; compile it again, or remove it")
     return found
+
+
+def _wrong(found: Cascade) -> str:
+    """What no cascade may hold, and what it may; "" if all is well."""
+    if not 0.0 <= found.escalation <= 1.0:
+        return f"its escalation is {found.escalation:g}, a share from 0 to 1 was expected"
+    if not 0.0 <= found.threshold < math.inf:  # scores that are not finite count as margin -1
+        return f"its threshold is {found.threshold:g}, a finite number from 0 was expected"
+    if found.first == found.second:
+        return f"its stages are both {found.first!r}, two variants were expected"
+    return ""
 
 
 def stages(cascade: Cascade, variant: Variant, others: Iterable[Variant]) -> tuple[Variant, ...]:

@@ -46,8 +46,23 @@ def test_what_is_no_cascade_is_not_read(store: Store) -> None:
     made = shelved(store)
     with pytest.raises(Corrupt, match="format is 'onnx' and not 'cascade'"):
         cascades.read(store, replace(made, artifact=replace(made.artifact, format="onnx")))
-    with pytest.raises(Corrupt, match=r"its escalation is 1\.5"):
-        cascades.read(store, shelved(store, escalation=1.5))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"escalation": 1.5}, r"its escalation is 1\.5"),
+        ({"threshold": -0.1}, r"its threshold is -0\.1, a finite number from 0"),
+        ({"threshold": float("inf")}, "cannot be read"),
+        ({"second": "low"}, "its stages are both 'low', two variants were expected"),
+    ],
+)
+def test_numbers_and_stages_that_make_no_cascade_are_not_read(
+    store: Store, wrong: dict[str, Any], sentence: str
+) -> None:
+    made = shelve_cascade(store, "cas", **{"first": "low", "second": "ref"} | wrong)
+    with pytest.raises(Corrupt, match=sentence):
+        cascades.read(store, made)
 
 
 @pytest.mark.parametrize(
