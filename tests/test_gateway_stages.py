@@ -16,7 +16,9 @@ import staged
 from builders import cascade, gate, load, request, serving, shelve, shelve_cascade, slo, variant
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from gateway import batcher
 from gateway.core.request import InferRequest, OutputAsk
 from gateway.dataplane import DataPlane
 from gateway.metrics import Page
@@ -124,6 +126,22 @@ def toy(tmp_path: Path) -> Store:
 
 def now(rows: int = 1, **more: Any) -> InferRequest:
     return request(rows, **{"received_s": time.monotonic(), "variant": "cas", **more})
+
+
+def test_the_time_of_both_runs_is_no_overhead_of_the_gateway(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = shelve(tmp_path / "r", variant("ref", 0.00002), variant("low", 0.00001))
+    shelve_cascade(store, "cas", "low", "ref")
+    took, run, seen = iter([1.0, 2.0]), batcher.run, []
+    monkeypatch.setattr(batcher, "run", lambda work: replace(run(work), wall_s=next(took)))
+
+    async def play(plane: DataPlane) -> None:
+        monkeypatch.setattr(plane, "_observe", lambda _, served: seen.append(served.wall_s))
+        assert (await plane.infer(now(2))).parameters["escalated_rows"] == 2
+        assert seen == [3.0]
+
+    drive(store, play)
 
 
 def test_a_caller_may_leave_while_it_waits_for_the_second_stage(toy: Store) -> None:
