@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import staged
 from builders import TOY, cascade, shelve, shelve_cascade, variant
 from msgspec.structs import replace
 
@@ -127,3 +128,19 @@ def test_report_list_and_verify_know_it(store: Store, capsys: pytest.CaptureFixt
     assert not rows["cas"]["servable"] and rows["low"]["servable"]
     assert main(["verify", *place]) == 1
     assert "another artifact than the one it was calibrated with" in capsys.readouterr().err
+
+
+def test_what_others_need_is_not_removed_in_silence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = staged.shelve(tmp_path / "r", 1.0)
+    place = ("--repository", str(there.root))
+    assert main(["remove", "staged/1/ref", *place]) == 2
+    assert "remove the whole version, farebox remove staged/1\n" in capsys.readouterr().err
+    assert len(there.keys("staged", "1")) == 3
+    assert main(["remove", "staged/1/low", *place]) == 0
+    told = capsys.readouterr()
+    assert told.out == "removed 1 variant of staged/1/low\n"
+    assert "staged/1/cas is not served any more: staged/1/low is its stage" in told.err
+    assert main(["remove", "staged/1/cas", *place]) == main(["remove", "staged/1/ref", *place]) == 0
+    assert there.versions() == [] and not capsys.readouterr().err

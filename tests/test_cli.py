@@ -122,21 +122,21 @@ def test_list_verify_and_remove(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main(["list", *where]) == 0
     assert "is empty: farebox compile digits" in capsys.readouterr().out
     store = Store(tmp_path)
-    made = shelf.shelve(store, "cpu-fp32", kind="reference")
-    shelf.shelve(store, "cpu-int8")
+    shelf.shelve(store, "cpu-fp32", kind="reference")
+    made = shelf.shelve(store, "cpu-int8")
     assert main(["list", "--json", *where]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert [row["variant"] for row in listed] == ["cpu-fp32", "cpu-int8"]
-    assert listed[0]["sha256"] == made.artifact.sha256
+    assert listed[1]["sha256"] == made.artifact.sha256
     assert main(["verify", *where]) == 0
     assert "2 sound, 0 broken" in capsys.readouterr().out
     store.artifact(made).write_bytes(b"rot")
     assert main(["verify", *where]) == 1
     told = capsys.readouterr()
-    assert "1 sound, 1 broken" in told.out and "cpu-fp32" in told.err
-    assert main(["remove", "digits/1/cpu-fp32", *where]) == 0
+    assert "1 sound, 1 broken" in told.out and "cpu-int8" in told.err
+    assert main(["remove", "digits/1/cpu-int8", *where]) == 0
     assert main(["verify", *where]) == 0
-    assert main(["remove", "digits/1/cpu-fp32", *where]) == 2
+    assert main(["remove", "digits/1/cpu-int8", *where]) == 2
     assert main(["remove", "digits//x", *where]) == 2
     assert main(["remove", "../etc", *where]) == 2
     assert main(["remove", "digits", *where]) == 0

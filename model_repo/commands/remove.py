@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from model_repo import options
-from model_repo.errors import BadInput
+from model_repo import cascades, options
+from model_repo.errors import BadInput, Corrupt
+from model_repo.records import Variant
 from model_repo.store import Store
+from model_repo.survey import survey
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +25,32 @@ def run(args: argparse.Namespace) -> int:
     store = Store(args.repository)
     store.place(*parts)  # where there is nothing to remove, nothing is made to write in either
     with store.writing():
+        bereft = _bereft(store, *parts) if len(parts) == 3 else []
         gone = store.remove(*parts)
     print(f"removed {gone} variant{'' if gone == 1 else 's'} of {args.name}")
+    options.warn(f"{key} is not served any more: {args.name} is its stage" for key in bereft)
     return 0
+
+
+def _bereft(store: Store, name: str, version: str, variant: str) -> list[str]:
+    """The cascades of which it is a stage; raises BadInput if the other variants need it."""
+    known = {(m.name, m.version): found for m, found in survey(store, [])}
+    there = {v.key.variant: v for v in known.get((name, version), ())}
+    asked = there.pop(variant, None)
+    if asked and asked.kind == "reference" and there:
+        raise BadInput(
+            f"{name}/{version}/{variant} is the reference, without which {name}/{version} is not "
+            f"served: remove the whole version, farebox remove {name}/{version}"
+        )
+    return [str(v.key) for v in there.values() if variant in _stages(store, v)]
+
+
+def _stages(store: Store, variant: Variant) -> tuple[str, ...]:
+    """The names of a cascade's stages; none of what is no cascade, or cannot be read."""
+    if not cascades.is_cascade(variant):
+        return ()
+    try:
+        found = cascades.read(store, variant)
+    except Corrupt:
+        return ()
+    return found.first, found.second
