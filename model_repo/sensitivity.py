@@ -19,7 +19,8 @@ class LayerLoss(Struct, frozen=True, forbid_unknown_fields=True):
     """What one layer's change alone costs the answers of the reference.
 
     loss: mean Kullback-Leibler divergence of scores in nats, or 1 - cosine where the model is
-    judged by its cosine. node: the layer's name in the ONNX graph, as `skip` takes it.
+    judged by its cosine. node: the layer's name in the ONNX graph, as `skip` takes it; "" if the
+    graph does not tell.
     """
 
     layer: str
@@ -31,11 +32,16 @@ class Sensitivity(Struct, frozen=True, forbid_unknown_fields=True):
     """The layers in the order in which they compute.
 
     quantization: weight and input in int8. pruning: the lesser half of the output channels gone.
+    rows: of the calibration rows, those it was measured on; 0 where it was not kept, as the seed of
+    the split and the libraries' versions. No date: the same inputs give the same bytes.
     """
 
     metric: Metric
     quantization: tuple[LayerLoss, ...] = ()
     pruning: tuple[LayerLoss, ...] = ()
+    rows: int = 0
+    seed: int = 0
+    versions: dict[str, str] = {}
 
     @property
     def unit(self) -> str:

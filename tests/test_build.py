@@ -16,6 +16,7 @@ from compilers.digests import code_sha256
 from compilers.passes import quantize
 from compilers.plan import read_plan
 from compilers.progress import Progress
+from model_repo import sensitivity
 from model_repo.errors import BadInput, Unavailable
 from model_repo.findings import read_skips
 from model_repo.records import TensorSpec, Variant
@@ -70,6 +71,14 @@ def test_manifests_say_how_a_variant_was_made(store: Store) -> None:
     assert "prune.validation_accuracy" in both.notes
     assert "source.validation_accuracy" in both.notes
     assert variants["cpu-student"].notes["distill.kept"] in ("taught", "plain")
+
+
+def test_what_layers_mind_says_what_it_was_measured_with(store: Store) -> None:
+    found = sensitivity.read(store, "tiny", "1")
+    assert found is not None and (found.rows, found.seed) == (40, 0)
+    assert {"onnxruntime", "torch"} <= set(found.versions)
+    nodes = {each.layer: each.node for each in found.quantization}
+    assert found.pruning and all(each.node == nodes[each.layer] for each in found.pruning)
 
 
 def test_nothing_tells_where_it_was_made(store: Store, tmp_path: Path) -> None:

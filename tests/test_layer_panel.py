@@ -62,6 +62,15 @@ def test_the_report_names_the_worst_layers_and_draws_all(
         sensitivity.read(store, key.model, key.version)
 
 
+def test_a_file_that_does_not_say_how_it_was_measured_is_read(tmp_path: Path) -> None:
+    store = Store(tmp_path / "shelf")
+    key = shelve(store, "cpu-fp32", kind="reference").key
+    path = store.place(key.model, key.version) / SENSITIVITY
+    path.write_text('{"metric": "accuracy", "quantization": [{"layer": "a", "loss": 1}]}')
+    found = sensitivity.read(store, key.model, key.version)
+    assert found == Sensitivity("accuracy", (LayerLoss("a", 1.0),)) and not found.rows
+
+
 def test_a_broken_file_is_said_and_hides_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

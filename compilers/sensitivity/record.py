@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from compilers import forms
 from compilers.cache import Cache
+from compilers.digests import versions
 from compilers.materials import Materials
 from compilers.plan import Plan
 from compilers.progress import Progress
@@ -52,9 +53,14 @@ def _measure(plan: Plan, cache: Cache, materials: Materials) -> Sensitivity:
     network = forms.load(produce(first, cache, materials), materials.source, materials.seed)
     graph = forms.load(produce(last.parent, cache, materials), materials.source, materials.seed)
     by_node = quantization.losses(graph, work)
+    by_name = pruning.losses(network.module, work)
     titles = {layer.name: layer.title for layer in layers.find(graph)}
+    nodes = {title: node for node, title in titles.items()}
     return Sensitivity(
         materials.model.metric,
         tuple(LayerLoss(titles[node], loss, node) for node, loss in by_node.items()),
-        tuple(LayerLoss(name, loss) for name, loss in pruning.losses(network.module, work).items()),
+        tuple(LayerLoss(name, loss, nodes.get(name, "")) for name, loss in by_name.items()),
+        rows=min(len(work.calibration), pruning.ROWS),  # as many for int8
+        seed=materials.seed,
+        versions=versions(sorted({*quantization.LIBRARIES, *pruning.LIBRARIES})),
     )
