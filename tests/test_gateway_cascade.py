@@ -84,10 +84,15 @@ def test_the_forecast_leaves_room_for_every_row_and_expects_the_calibrated_share
     assert queued.cost_usd == pytest.approx(expected) and queued.batch == 5
     (idle,) = forecast.cascaded([each], 4, None, is_idle=True)
     assert idle.latency_s == pytest.approx(low.service_s[4] + ref.service_s[4])
-    (wide,) = forecast.cascaded([each], 20, None)
-    assert wide.latency_s == pytest.approx(
-        low.offer.curve.service(21) + ref.offer.curve.service(23)
-    )
+    (wide,) = forecast.cascaded([each], 18, None)
+    one, two = low.offer.curve, ref.offer.curve
+    assert wide.latency_s == pytest.approx(one.service(19) + two.service(21))
+    # 4.5 rows are expected to go on, in a batch of at least 5 behind the 3 that are queued.
+    expected = one.device(18) * USD + 4.5 * ref.usd_per_item[8]
+    assert wide.cost_usd == pytest.approx(expected) and wide.batch == 18
+    (wider,) = forecast.cascaded([each], 38, None)
+    expected = one.device(38) + two.device(10) * 9.5 / 10
+    assert wider.cost_usd == pytest.approx(expected * USD)
 
 
 def test_a_cascade_is_chosen_like_any_other_and_explained_with_its_stages() -> None:
@@ -243,3 +248,15 @@ def test_report_only_meters_the_cascade_it_would_have_routed_to_by_its_profile()
     (account,) = made.ledger.accounts()
     routed = found.offer("cas").curve.device(4) * USD
     assert made.ledger.dollars(account).routed == pytest.approx(routed)
+
+
+def test_report_only_meters_a_pinned_cascade_once_by_the_profile_of_both_stages() -> None:
+    found = catalog()
+    made = scheduler(found, report_only=True)
+    made.arrive(found, pending(4), "cas", 0.0, 0.5)
+    made.done(starts(made, 0.0)[0], 0.1, 40_000_000, unsure={0: 2})
+    made.done(starts(made, 0.1)[0], 0.2, 90_000_000)
+    dollars = [made.ledger.dollars(key) for key in made.ledger.accounts()]
+    routed = found.offer("cas").curve.device(4) * USD
+    assert sum(usd.routed for usd in dollars) == pytest.approx(routed)
+    assert sum(usd.usage for usd in dollars) == pytest.approx(0.13 * USD)
