@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +21,6 @@ from compilers.progress import Progress
 from compilers.sensitivity import record
 from compilers.steps import Step, produce, read_artifact
 from model_repo.errors import FareboxError, Unsupported
-from model_repo.files import refused
 from model_repo.findings import note_skip
 from model_repo.records import Skip, Variant, VariantKey
 from model_repo.store import Store
@@ -118,9 +115,7 @@ class Build:
         try:
             yield
         except Exception as error:  # a pass, a library or the network may raise anything
-            if _is_full(error):
-                full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                raise refused(full, f"{self.store.root} cannot be written") from error
+            self.cache.refuse_if_full(error)
             if planned.kind == "reference":
                 raise
             if isinstance(error, Unsupported):
@@ -201,16 +196,6 @@ class Build:
         self.store.commit(variant, folder / artifact.path)
         self._note(planned.key, None)
         return variant
-
-
-def _is_full(error: BaseException | None) -> bool:
-    """Whether a full disk is behind it, whatever a library made of that."""
-    while error is not None:
-        is_out = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        if is_out or "No space left" in str(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _reason(error: Exception) -> str:

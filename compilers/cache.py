@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -14,6 +15,7 @@ from typing import Any
 from compilers.digests import digest
 from model_repo import durable
 from model_repo.errors import Corrupt
+from model_repo.files import refused
 from model_repo.store import sha256_of
 
 FOLDER = ".build"
@@ -77,6 +79,12 @@ class Cache:
             place = self._root / name
         return durable.read(place / VALUE, object)
 
+    def refuse_if_full(self, error: Exception) -> None:
+        """Raise FareboxError if a full disk is behind it, whatever a library made of that."""
+        if _is_full(error):
+            full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise refused(full, f"{self._root.parent} cannot be written") from error
+
     def sweep(self) -> None:
         """Delete what killed commands left, and `trim`."""
         for folder in self._root.glob(f"{PARTIAL}*"):
@@ -97,6 +105,15 @@ class Cache:
                 return
             shutil.rmtree(folder, ignore_errors=True)
             total -= size
+
+
+def _is_full(error: BaseException | None) -> bool:
+    while error is not None:
+        is_out = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if is_out or "No space left" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _usage(sums: Path) -> tuple[int, int, Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
@@ -21,12 +22,13 @@ from compilers.plan import Plan, read_plan
 from compilers.progress import Progress
 from compilers.recipe import parse_recipe
 from compilers.search import confirm, found, run, space
+from compilers.search import trials as trials_module
 from compilers.search.explore import UNUSABLE, Search, name_of, shape_of
 from compilers.search.halving import TOP
 from compilers.search.space import Space, Steps
 from compilers.search.trials import Trial, Trials, scaled
 from compilers.search.watch import OutOfTime, Watch
-from model_repo.errors import BadInput
+from model_repo.errors import BadInput, FareboxError, Unsupported
 from model_repo.records import PassStep
 from model_repo.store import Store
 
@@ -250,6 +252,24 @@ def test_a_trial_that_time_ended_is_no_failure(compiled: tuple[Plan, Store]) -> 
         with pytest.raises(OutOfTime):
             trials.run(steps)
     assert len(said) == 2 and trials.paid == 0, "the next search tries it again"
+
+
+@pytest.mark.parametrize("made_of_it", [BadInput, Unsupported, RuntimeError])
+def test_a_full_disk_ends_the_search_and_is_no_failure_of_a_recipe(
+    compiled: tuple[Plan, Store],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    made_of_it: type[Exception],
+) -> None:
+    def fail(*_: object) -> Path:
+        raise made_of_it("the graph cannot be saved") from OSError(errno.ENOSPC, "full")
+
+    there = compiled[0], Store(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(trials_module, "produce", fail)
+        with pytest.raises(FareboxError, match=r"cannot be written: No space left .*; make room"):
+            explore(there, SMALL, Watch(1e6), lambda trials: trials)
+    assert explore(there, SMALL, Watch(1e6), lambda trials: trials).failed == 0
 
 
 def test_options_that_do_not_fit_are_sentences(tmp_path: Path) -> None:

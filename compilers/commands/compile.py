@@ -131,10 +131,11 @@ def _shelve(
     before = set(store.keys(plan.recipe.model, plan.recipe.version))
     failures = _compile(findings.plan, store)
     found = {each.key: each.name for each in findings.plan.variants[len(plan.variants) :]}
+    made = set(store.keys(plan.recipe.model, plan.recipe.version))
     told = [findings.summary, *settle(findings.plan, store, found.keys() - before, book, day)]
-    # Cascades are chosen among what is on the shelf, which may have changed.
-    failures |= _compile(findings.plan, store)
     there = set(store.keys(plan.recipe.model, plan.recipe.version))
+    if made - there:  # cascades are chosen among what is on the shelf
+        failures |= _compile(findings.plan, store)
     kept = {found[key] for key in found.keys() & there}
     if adding := [lines(name, of) for name, of in findings.variants.items() if name in kept]:
         told += ["to have them in the recipe, add under variants:", *adding]

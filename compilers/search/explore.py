@@ -16,7 +16,7 @@ from compilers.search.found import spell
 from compilers.search.front import Point, best_first, dominates, ranks
 from compilers.search.halving import KEPT, SHARES, TOP, Rungs
 from compilers.search.space import Space, Steps
-from compilers.search.trials import Measured, Trial, Trials, is_full, reason_of, scaled
+from compilers.search.trials import Measured, Trial, Trials, reason_of, scaled
 from compilers.search.watch import OutOfTime, Watch
 from compilers.training.lessons import Lesson
 from model_repo.errors import FareboxError
@@ -170,8 +170,7 @@ class Search:
         except OutOfTime:
             raise
         except Exception as error:  # a pass or a library may raise anything: the search goes on
-            if is_full(error):
-                raise
+            self.cache.refuse_if_full(error)
             self.watch.say("a trial failed")  # raises if it is the end of time that it died of
             trial = Trial(failed=reason_of(error))
             self.trials.paid += 1

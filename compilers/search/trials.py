@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -26,7 +25,6 @@ from model_repo.tensors import Array
 
 NAME = "tried"
 """What the variants of a trial are called; none of them is shelved."""
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Measured(Struct, frozen=True, forbid_unknown_fields=True):
@@ -112,6 +110,7 @@ class Trials:
             except (MissingExtra, Corrupt):
                 raise
             except (BadInput, Unsupported) as error:
+                self._cache.refuse_if_full(error)  # which no recipe is to blame for, ever
                 self._materials.say("a format failed")  # raises if time was what it lacked
                 reason = str(error)
                 continue
@@ -191,11 +190,6 @@ def _scaled(step: PassStep, share: float) -> PassStep:
     return PassStep(
         step.name, {**step.options, "epochs": max(1 if share else 0, round(epochs * share))}
     )
-
-
-def is_full(error: BaseException) -> bool:
-    """Whether a full disk, which stops every trial, is behind a failure."""
-    return isinstance(error, OSError) and error.errno in FULL
 
 
 def reason_of(error: Exception) -> str:
