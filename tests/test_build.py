@@ -264,7 +264,7 @@ def test_the_pass_in_the_readme_is_one_file_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = (Path(passes.__path__[0]).parent / "README.md").read_text(encoding="utf-8")
-    code = page.partition("```python\n")[2].partition("```")[0]
+    code = page.partition("## Add a pass")[2].partition("```python\n")[2].partition("```")[0]
     (tmp_path / "nothing.py").write_text(code, encoding="utf-8")
     monkeypatch.setattr(passes, "__path__", [*passes.__path__, str(tmp_path)])
     recipe = tiny_recipe.RECIPE.partition("  int8")[0] + "  same: [nothing]\n"
