@@ -79,6 +79,14 @@ def check_output(cascade: Cascade, variant: Variant, model: Model) -> None:
         )
 
 
+def is_sound(store: Store, variant: Variant, others: Iterable[Variant]) -> bool:
+    """Whether it is no cascade, or one that can be read and has the stages it was made for."""
+    try:
+        return not is_cascade(variant) or bool(stages(read(store, variant), variant, others))
+    except FareboxError:
+        return False
+
+
 def is_servable(store: Store, variant: Variant, others: Iterable[Variant]) -> bool:
     """Whether this machine can serve a variant: its runtime is there, or both its stages' are.
 

@@ -19,7 +19,8 @@ class Row(Struct, frozen=True):
 
     usd_per_million is at the best batch, usd_per_million_batch1 for lone requests. metric: what
     `accuracy` is, the same for all variants of a model. is_settled: whether the host was quiet
-    enough to know the median device times.
+    enough to know the median device times. is_sound: whether a cascade's stages are those it was
+    calibrated with.
     """
 
     model: str
@@ -40,6 +41,7 @@ class Row(Struct, frozen=True):
     pareto: bool
     metric: Metric = "accuracy"
     is_settled: bool = True
+    is_sound: bool = True
 
 
 def rows(

@@ -126,6 +126,11 @@ def test_report_list_and_verify_know_it(store: Store, capsys: pytest.CaptureFixt
     assert main(["report", "--json", *place]) == 0
     rows = {row["variant"]: row for row in msgspec.json.decode(capsys.readouterr().out)}
     assert not rows["cas"]["servable"] and rows["low"]["servable"]
+    assert not rows["cas"]["is_sound"] and rows["low"]["is_sound"]
+    assert main(["report", *place]) == 0
+    out = capsys.readouterr().out
+    assert "not servable here" not in out and "stage changed: a stage of the cascade is" in out
+    assert any("cas " in line and line.endswith("stage changed") for line in out.splitlines())
     assert main(["verify", *place]) == 1
     assert "another artifact than the one it was calibrated with" in capsys.readouterr().err
 

@@ -139,6 +139,7 @@ def test_the_command_prints_json_with_every_promised_key(
         "pareto",
         "metric",
         "is_settled",
+        "is_sound",
         "not_on_the_shelf",
         "sensitivity",
     }

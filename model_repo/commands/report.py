@@ -51,6 +51,11 @@ MIXED = (
     "routed to unless allow_estimated is set; run 'farebox measure' where it is to be served"
 )
 
+CHANGED = (
+    "stage changed: a stage of the cascade is gone or is another artifact than the one it was "
+    "calibrated with, so that it is not served; 'farebox verify' says which: compile it again"
+)
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", nargs="?", metavar="MODEL", help="all versions of one model")
@@ -80,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
             print(NOISY)
         if any(row.kind == "cascade" and row.source == "estimated" for t in tables for row in t):
             print(MIXED)
+        if not all(row.is_sound for table in tables for row in table):
+            print(CHANGED)
     else:
         print(options.empty(args.repository, problems))
     if args.png and not tables:
@@ -106,14 +113,14 @@ def _tables(
     if model is not None and model not in names:
         there = f"it has {', '.join(names)}" if names else "it is empty"
         raise NotFound(f"there is no model {model!r} in {store.root}: {there}")
-    found = (
-        rows(
-            variants, book, day, partial(cascades.is_servable, store, others=variants), each.metric
-        )
-        for each, variants in survey(store, problems)
-        if model in (None, each.name)
-    )
-    return [table for table in found if table]
+    tables = []
+    for each, variants in survey(store, problems):
+        if variants and model in (None, each.name):
+            is_servable = partial(cascades.is_servable, store, others=variants)
+            is_sound = {v.key.variant: cascades.is_sound(store, v, variants) for v in variants}
+            table = rows(variants, book, day, is_servable, each.metric)
+            tables.append([structs.replace(r, is_sound=is_sound[r.variant]) for r in table])
+    return tables
 
 
 def _absent(store: Store, row: Row, problems: list[str]) -> dict[str, str]:
@@ -189,7 +196,7 @@ def _marks(row: Row) -> str:
     if not row.is_settled:
         marks.append("noisy")
     if not row.servable:
-        marks.append("not servable here")
+        marks.append("not servable here" if row.is_sound else "stage changed")
     return " ".join(marks)
 
 
