@@ -177,6 +177,25 @@ def test_a_cascade_of_two_hosts_is_estimated_until_both_stages_are_measured_on_o
     assert why not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("device_s", "is_told"), [(0.000105, False), (0.00012, True)])
+def test_a_time_that_the_same_host_does_not_repeat_is_told(
+    device_s: float,
+    is_told: bool,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    now = profile(device_s=device_s)
+    monkeypatch.setattr(measure, "profile", lambda *_, **__: now)
+    assert run("digits/1/cpu-int8", "--repository", store.root) == 0
+    line = "device time over 10% from what this host was shelved with"
+    assert (line in capsys.readouterr().out) == is_told
+    elsewhere = structs.replace(now, host="other", latency=profile(device_s=1.0).latency)
+    monkeypatch.setattr(measure, "profile", lambda *_, **__: elsewhere)
+    assert run("digits/1/cpu-int8", "--repository", store.root) == 0
+    assert line not in capsys.readouterr().out
+
+
 def test_a_cascade_whose_stage_is_gone_is_said_only_if_it_was_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

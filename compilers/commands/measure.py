@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 COLUMNS = ["variant", "device us/item", "before", "p99 ms", "before", ""]
 FROM_STAGES = "computed from the profiles of the stages: measure those for new times"
+DRIFT = 0.1
+DRIFTED = (
+    f"device time over {DRIFT:.0%} from what this host was shelved with: it is not steady, or has "
+    "changed, so that neither figure is exact"
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -111,6 +116,8 @@ def _as_text(renewed: Sequence[Renewed], repository: Path, problems: list[str]) 
         return "nothing was measured" if problems else options.empty(repository, problems)
     lines = [FROM_STAGES] if all(is_cascade(each.after) for each in renewed) else _hosts(renewed)
     lines.append(render(COLUMNS, [_cells(each) for each in renewed]))
+    if drifted := [str(each.after.key) for each in renewed if has_drifted(each)]:
+        lines.append(f"{DRIFTED}: {', '.join(drifted)}")
     if not all(each.after.profile.is_settled for each in renewed):
         lines.append(NOISY)
     if any(is_cascade(e.after) and e.after.profile.source == "estimated" for e in renewed):
@@ -124,6 +131,16 @@ def _hosts(renewed: Sequence[Renewed]) -> list[str]:
     flags = f" ({' '.join(now.cpu_flags)})" if now.cpu_flags else ""
     others = sorted({e.before.profile.host for e in renewed} - {now.host})
     return [f"measured on {now.host}{flags}", *(f"before on {host}" for host in others)]
+
+
+def has_drifted(each: Renewed) -> bool:
+    """Whether a device time is over DRIFT more or less than the same host was shelved with."""
+    before, after = each.before.profile, each.after.profile
+    if (before.host, before.cpu_flags) != (after.host, after.cpu_flags):
+        return False
+    known = {point.batch_size: point.device_s for point in before.latency}
+    pairs = [(known[p.batch_size], p.device_s) for p in after.latency if p.batch_size in known]
+    return any(abs(now - then) > DRIFT * then for then, now in pairs)
 
 
 def _cells(each: Renewed) -> list[str]:
