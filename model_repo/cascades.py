@@ -43,6 +43,17 @@ def _wrong(found: Cascade) -> str:
     return ""
 
 
+def names(store: Store, variant: Variant) -> tuple[str, ...]:
+    """The names of a cascade's two stages; none of what is no cascade, or cannot be read."""
+    if not is_cascade(variant):
+        return ()
+    try:
+        found = read(store, variant)
+    except Corrupt:
+        return ()
+    return found.first, found.second
+
+
 def stages(cascade: Cascade, variant: Variant, others: Iterable[Variant]) -> tuple[Variant, ...]:
     """The first and the second stage, out of `others` of the same model version.
 

@@ -115,13 +115,16 @@ def test_it_is_servable_where_both_stages_are(store: Store) -> None:
 
 
 def test_report_list_and_verify_know_it(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    shelved(store)
+    made = shelved(store)
     place = ("--repository", str(store.root))
     assert main(["report", "--json", *place]) == 0
     rows = {row["variant"]: row for row in msgspec.json.decode(capsys.readouterr().out)}
     assert rows["cas"]["kind"] == "cascade" and rows["cas"]["servable"]
     assert main(["list", *place]) == main(["verify", *place]) == 0
-    assert "3 sound, 0 broken" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "3 sound, 0 broken" in out
+    line = next(line for line in out.splitlines() if line.startswith("toy/1/cas"))
+    assert f"{store.artifact(made).stat().st_size} B  low -> ref" in line
     shelve(store.root, variant("low"), times={"low": {"fill": 1.0}})
     assert main(["report", "--json", *place]) == 0
     rows = {row["variant"]: row for row in msgspec.json.decode(capsys.readouterr().out)}

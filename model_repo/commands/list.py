@@ -6,7 +6,8 @@ import argparse
 
 import msgspec
 
-from model_repo import options
+from model_repo import cascades, options
+from model_repo.records import Variant
 from model_repo.store import Store
 from model_repo.survey import survey
 from model_repo.table import render
@@ -19,7 +20,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     problems: list[str] = []
-    variants = [v for _, found in survey(Store(args.repository), problems) for v in found]
+    store = Store(args.repository)
+    variants = [v for _, found in survey(store, problems) for v in found]
     options.warn(problems)
     if args.json:
         rows = [
@@ -43,18 +45,22 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print(
         render(
-            ["variant", "kind", "target", "format", "KiB", "steps"],
+            ["variant", "kind", "target", "format", "size", "steps"],
             [
-                [
-                    v.key,
-                    v.kind,
-                    v.target,
-                    v.artifact.format,
-                    f"{v.artifact.size_bytes / 1024:.0f}",
-                    " > ".join(step.name for step in v.steps),
-                ]
+                [v.key, v.kind, v.target, v.artifact.format, _size(v), _made_of(store, v)]
                 for v in variants
             ],
         )
     )
     return 0
+
+
+def _size(variant: Variant) -> str:
+    size = variant.artifact.size_bytes
+    return f"{size} B" if size < 1024 else f"{size / 1024:.0f} KiB"
+
+
+def _made_of(store: Store, variant: Variant) -> str:
+    """The steps that made it, or the stages of a cascade."""
+    stages = " -> ".join(cascades.names(store, variant))
+    return stages or " > ".join(step.name for step in variant.steps)

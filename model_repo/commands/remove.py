@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 
 from model_repo import cascades, options
-from model_repo.errors import BadInput, Corrupt
-from model_repo.records import Variant
+from model_repo.errors import BadInput
 from model_repo.store import Store
 from model_repo.survey import survey
 
@@ -42,15 +41,4 @@ def _bereft(store: Store, name: str, version: str, variant: str) -> list[str]:
             f"{name}/{version}/{variant} is the reference, without which {name}/{version} is not "
             f"served: remove the whole version, farebox remove {name}/{version}"
         )
-    return [str(v.key) for v in there.values() if variant in _stages(store, v)]
-
-
-def _stages(store: Store, variant: Variant) -> tuple[str, ...]:
-    """The names of a cascade's stages; none of what is no cascade, or cannot be read."""
-    if not cascades.is_cascade(variant):
-        return ()
-    try:
-        found = cascades.read(store, variant)
-    except Corrupt:
-        return ()
-    return found.first, found.second
+    return [str(v.key) for v in there.values() if variant in cascades.names(store, v)]
