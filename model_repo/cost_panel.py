@@ -13,6 +13,8 @@ from model_repo.report import Row, finding
 DPI = 100
 TARGETS = {"cpu": "#1f77b4", "gpu": "#2a9d5c", "tpu": "#d9822b", "fpga": "#8e5bb5"}
 OTHER, INK, SOFT, FAINT = "#666666", "#222222", "#666666", "#aaaaaa"
+DASHED = (0, (1.6, 1.0))
+"""The outline of what is noisy: short enough that the smallest mark shows it."""
 SMALLEST, LARGEST = 50.0, 420.0
 """Areas of the marks of the fastest and the slowest variant, in points squared."""
 
@@ -45,10 +47,12 @@ def panel(axes: Any, table: Sequence[Row], title_size: int) -> None:
 
 
 def _ticks(table: Sequence[Row]) -> Any:
-    """Powers of ten; with 2 and 5 between where the costs span few of them."""
-    from matplotlib.ticker import LogLocator
+    """Powers of ten; with 2 and 5 between where the costs span few of them, round ones in one."""
+    from matplotlib.ticker import LogLocator, MaxNLocator
 
     costs = [row.usd_per_million for row in table]
+    if min(costs) < max(costs) < 10 * min(costs):
+        return MaxNLocator(8, steps=[1, 2, 2.5, 5, 10])
     return LogLocator(subs=(1.0, 2.0, 5.0) if max(costs) < 1000 * min(costs) else (1.0,))
 
 
@@ -77,12 +81,21 @@ def _mark(axes: Any, row: Row, area: float) -> None:
         row.accuracy,
         s=area,
         zorder=3,
-        facecolor=colour if row.pareto else "white",
-        edgecolor=colour,
-        linewidth=1.6,
-        alpha=0.9,
         marker="D" if row.kind == "reference" else "o",
+        **style(colour, is_best=row.pareto, is_settled=row.is_settled),
     )
+
+
+def style(colour: str, *, is_best: bool, is_settled: bool) -> dict[str, Any]:
+    """How a mark is drawn: hollow where another is better in all, pale and dashed where noisy."""
+    from matplotlib.colors import to_rgba
+
+    return {
+        "facecolor": to_rgba(colour, 0.9 if is_settled else 0.3) if is_best else "white",
+        "edgecolor": to_rgba(colour, 0.9),
+        "linewidth": 1.6,
+        "linestyle": "-" if is_settled else DASHED,
+    }
 
 
 def front(table: Sequence[Row]) -> list[tuple[float, float]]:

@@ -77,9 +77,14 @@ def _strips(
 def _write_foot(
     figure: Any, tables: Sequence[Sequence[Row]], prices: str, width: float, height: float
 ) -> None:
+    from matplotlib.legend_handler import HandlerTuple
+
     figure.text(14 / width, 10 / height, prices, fontsize=8.5, color=SOFT, va="bottom")
+    handles = _legend(tables)
     legend = figure.legend(
-        handles=_legend(tables),
+        handles,
+        [(each[0] if isinstance(each, tuple) else each).get_label() for each in handles],
+        handler_map={tuple: HandlerTuple(ndivide=None, pad=0.2)},
         loc="lower left",
         bbox_to_anchor=(0, 24 / height),
         ncols=9,
@@ -87,7 +92,7 @@ def _write_foot(
         fontsize=9.5,
         labelcolor=INK,
         handletextpad=0.4,
-        columnspacing=1.6,
+        columnspacing=1.3,
     )
     legend.set_in_layout(False)  # it lies in the foot, which the layout leaves free
 
@@ -107,23 +112,43 @@ def _save(figure: Any, path: Path) -> None:
 def _legend(tables: Sequence[Sequence[Row]]) -> list[Any]:
     from matplotlib.lines import Line2D
 
-    def mark(label: str, colour: str, face: str, shape: str = "o") -> Any:
-        return Line2D(
-            [],
-            [],
-            linestyle="none",
-            marker=shape,
-            markersize=9,
-            label=label,
-            markerfacecolor=face,
-            markeredgecolor=colour,
-        )
-
-    targets = sorted({row.target for table in tables for row in table})
+    rows = [row for table in tables for row in table]
+    colours = {name: TARGETS.get(name, OTHER) for name in sorted({row.target for row in rows})}
+    noisy = cost_panel.style(SOFT, is_best=True, is_settled=False)
     return [
-        *(mark(name, TARGETS.get(name, OTHER), TARGETS.get(name, OTHER)) for name in targets),
-        mark("reference", INK, "white", "D"),
-        mark("hollow: another is better in all", INK, "white"),
+        *(_mark(name, colour, colour) for name, colour in colours.items()),
+        _mark("reference", INK, "white", "D"),
+        _mark("hollow: another is better in all", INK, "white"),
+        *([] if all(row.is_settled for row in rows) else [_circle("dashed: noisy", noisy)]),
         Line2D([], [], color=FAINT, linestyle="--", label="the best for the money"),
-        Line2D([], [], linestyle="none", label="larger mark: higher p99 of a lone request"),
+        # A legend shows the two as one entry, and takes the label of the first.
+        (_mark("larger: higher p99", SOFT, SOFT, size=5), _mark("", SOFT, SOFT)),
     ]
+
+
+def _mark(label: str, colour: str, face: str, shape: str = "o", size: float = 9) -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D(
+        [],
+        [],
+        linestyle="none",
+        marker=shape,
+        markersize=size,
+        label=label,
+        markerfacecolor=face,
+        markeredgecolor=colour,
+    )
+
+
+def _circle(label: str, style: dict[str, Any]) -> Any:
+    """A mark whose outline has a style of its own, which those of lines cannot have."""
+    from matplotlib.collections import PathCollection
+    from matplotlib.path import Path as Outline
+    from matplotlib.transforms import IdentityTransform
+
+    outline = Outline.circle(radius=0.5)
+    # Without a transform of its own the legend would give it one more shift.
+    return PathCollection(
+        [outline], sizes=[81], label=label, transform=IdentityTransform(), **style
+    )

@@ -139,6 +139,23 @@ def test_the_axis_says_what_was_measured(tmp_path: Path) -> None:
     assert "agreement, with its 95 % interval" in drawn and "accuracy" not in drawn
 
 
+def test_what_is_noisy_is_drawn_dashed_and_explained_if_it_is_there(tmp_path: Path) -> None:
+    noisy = [*TABLE, row("gpu-int8", 0.96, 0.05, target="gpu", is_settled=False)]
+    for table, is_said in ((TABLE, False), (noisy, True)):
+        picture.draw([table], "", tmp_path / "p.svg")
+        assert ("dashed: noisy" in (tmp_path / "p.svg").read_text()) is is_said
+
+
+@pytest.mark.parametrize("costs", [(0.12, 0.3), (1.1, 1.3), (0.2, 1.9)])
+def test_costs_under_a_decade_apart_can_be_read_off_the_axis(costs: tuple[float, float]) -> None:
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    cost_panel.panel(axes, [row("a", 0.9, costs[0]), row("b", 0.95, costs[1])], 12)
+    low, high = axes.get_xlim()
+    assert sum(low <= tick <= high for tick in axes.get_xticks()) >= 3
+
+
 places = st.tuples(st.floats(100, 1000), st.floats(100, 700))
 
 
