@@ -137,8 +137,12 @@ def explore(
 def test_a_small_space_is_exhausted_and_found_again(compiled: tuple[Plan, Store]) -> None:
     first = explore(compiled, SMALL, Watch(1e6), lambda trials: trials)
     assert first.is_exhausted and first.trials.paid == first.ended > len(first.own)
-    again = explore(compiled, SMALL, Watch(1e6), lambda trials: trials)
+    watch, shown = Watch(1e6), []
+    watch.show = lambda text: shown.append((text, watch.state))  # type: ignore[method-assign]
+    again = explore(compiled, SMALL, watch, lambda trials: trials)
     assert again.is_exhausted and again.trials.paid == 0
+    told = [state for text, state in shown if text == "found again"]
+    assert len(told) == again.ended and told[-1].startswith(f"{again.ended - 1} trials, ")
     assert again.rungs.points == first.rungs.points, "figures are measured once"
     assert set(first.rungs.points[TOP]) == set(first.steps), "what is not trained is tried in full"
 

@@ -207,6 +207,7 @@ class Search:
         points = list(self.rungs.points[TOP].values())
         front = ranks(points).count(0)
         self.watch.state = f"{self.ended} trials, {len(points)} in full, {front} on the front"
+        self.watch.show("found again")  # until something new says what it does
 
 
 def _cheaper(a: Measured, b: Measured) -> Measured:
