@@ -14,11 +14,25 @@ from model_repo.errors import BadInput, FareboxError, NotFound
 from model_repo.files import refused
 
 PACKAGES = ("model_repo.commands", "compilers.commands", "gateway.commands")
+AS_USED = [
+    "compile",
+    "import",
+    "report",
+    "list",
+    "verify",
+    "remove",
+    "prices",
+    "measure",
+    "advise",
+    "serve",
+    "infer",
+]
+"""The order of the help; a command that is not named comes last."""
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 def find_commands() -> dict[str, tuple[str, str]]:
-    """Command name -> (module, first line of its file); nothing is imported."""
+    """Command name -> (module, first line of its file), as used; nothing is imported."""
     found: dict[str, tuple[str, str]] = {}
     for package in PACKAGES:
         spec = importlib.util.find_spec(package)
@@ -27,7 +41,8 @@ def find_commands() -> dict[str, tuple[str, str]]:
                 with path.open(encoding="utf-8") as file:
                     summary = file.readline().strip().strip('"').rstrip(".")
                 found[path.stem] = (f"{package}.{path.stem}", summary)
-    return found
+    named = [name for name in AS_USED if name in found]
+    return {name: found[name] for name in dict.fromkeys([*named, *found])}
 
 
 def build_parser(

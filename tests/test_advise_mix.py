@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compilers.advice.mix import parse_mix
+from compilers.commands.advise import EXAMPLE
 from model_repo.errors import BadInput
 
 TEXT = """
@@ -25,6 +26,11 @@ def test_reads_every_part() -> None:
     assert mix.daily(strict) == 10 * 86_400 * 0.25
     daily = parse_mix(TEXT.replace("requests_per_second: 10", "requests_per_day: 864000"), "m")
     assert daily.daily(loose) == mix.daily(loose)
+
+
+def test_the_example_in_the_help_is_a_mix() -> None:
+    mix = parse_mix(EXAMPLE.split("\n\n", 1)[1], "the help")
+    assert [each.name for each in mix.classes] == ["strict", "bulk"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import json
 import subprocess
 import sys
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 import shelf
 
-from model_repo.cli import find_commands, main
+from model_repo.cli import AS_USED, find_commands, main
 from model_repo.errors import BadInput, Cancelled, FareboxError, NotFound, Unavailable
 from model_repo.store import Store
 
@@ -66,6 +68,17 @@ def test_every_command_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> 
     for name, (_, summary) in find_commands().items():
         assert name in out and summary in out
         assert summary[0].isupper() and len(summary) > 10
+
+
+def test_the_help_lists_the_commands_as_they_are_used() -> None:
+    assert list(find_commands())[: len(AS_USED)] == AS_USED
+
+
+@pytest.mark.parametrize("command", AS_USED)
+def test_the_help_says_something_of_every_argument(command: str) -> None:
+    action = argparse.ArgumentParser()
+    importlib.import_module(find_commands()[command][0]).configure(action)
+    assert not [each.dest for each in action._actions if not each.help]
 
 
 def test_no_command_and_a_wrong_one_are_bad_input(capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,13 +25,28 @@ from model_repo.store import Store
 from model_repo.survey import survey
 from model_repo.table import render
 
+EXAMPLE = """\
+FILE, for example (the shares add up to 1; a class without a bound takes any variant):
+
+requests_per_day: 100000    # or requests_per_second
+classes:
+- {name: strict, share: 0.2, latency_ms: 20, min_accuracy: 0.97}
+- {name: bulk, share: 0.8, items: 32}    # items: rows run together (default: 1)
+"""
 DIGITS = re.compile(r"(\d+)")
+NAMED = 3
+"""Noisy variants that a line of text names; the report marks all."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    parser.epilog, parser.formatter_class = EXAMPLE, argparse.RawDescriptionHelpFormatter
     parser.add_argument("model", metavar="MODEL[/VERSION]", help="the latest version if none is")
     parser.add_argument(
-        "--slo-mix", type=Path, required=True, metavar="FILE", help="YAML: what callers ask for"
+        "--slo-mix",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="YAML: how many requests there are, and what they ask for, as below",
     )
     options.add_repository(parser)
     options.add_prices(parser)
@@ -141,8 +156,10 @@ def _findings(answer: Answer) -> list[str]:
 
 
 def _doubt(answer: Answer) -> str:
+    more = len(answer.noisy) - NAMED
+    named = ", ".join(answer.noisy[:NAMED]) + (f" and {more} more" if more > 0 else "")
     return (
-        f"the profiles of {', '.join(answer.noisy)} are noisy: "
+        f"the profiles of {named} are noisy: "
         f"run farebox measure {answer.model}/{answer.version} first"
     )
 

@@ -17,7 +17,13 @@ from model_repo.table import render
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE.onnx", type=Path, help="the model, opset 7 or later")
     parser.add_argument("--name", help="what clients ask for (default: the file's name)")
-    parser.add_argument("--version", default="1", dest="model_version", help="default: 1")
+    parser.add_argument(
+        "--version",
+        default="1",
+        dest="model_version",
+        metavar="V",
+        help="of the model (default: 1)",
+    )
     parser.add_argument(
         "--data",
         type=Path,
@@ -37,7 +43,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="with the weights alone in 8 or 4 bits, for a small file",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of splits and made-up inputs")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of splits and made-up inputs (default: 0)"
+    )
     options.add_repository(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 

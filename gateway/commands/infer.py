@@ -21,12 +21,13 @@ from model_repo.errors import BadInput, FareboxError
 from model_repo.files import read_text
 from model_repo.tensors import DTYPES, Array
 
+URL = "http://127.0.0.1:8000"
 _TIMEOUT_S = 60
 _OF_OBJECTS = re.compile(rb"\s*\[\s*\{")  # what tells a request from a tensor called inputs
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument("model", metavar="MODEL", help="its latest version is asked")
     parser.add_argument(
         "--input",
         type=Path,
@@ -34,12 +35,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="FILE.npz with one array per input, or FILE.json: an OIP request, or {name: values}",
     )
-    parser.add_argument("--slo-latency-ms", type=float, metavar="X")
-    parser.add_argument("--slo-min-accuracy", type=float, metavar="X", help="from 0 to 1")
-    parser.add_argument("--slo-max-cost-usd", type=float, metavar="X", help="for this request")
+    parser.add_argument("--slo-latency-ms", type=float, metavar="X", help="answer within X ms")
+    parser.add_argument(
+        "--slo-min-accuracy", type=float, metavar="X", help="at least this accurate, 0 to 1"
+    )
+    parser.add_argument(
+        "--slo-max-cost-usd", type=float, metavar="X", help="at most this for the request"
+    )
     parser.add_argument("--variant", metavar="V", help="pin a variant instead of routing")
     parser.add_argument("--explain", action="store_true", help="show every candidate's forecast")
-    parser.add_argument("--url", default="http://127.0.0.1:8000", metavar="U")
+    parser.add_argument("--url", default=URL, metavar="U", help=f"of the gateway (default: {URL})")
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
 
 

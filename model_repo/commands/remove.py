@@ -12,7 +12,7 @@ from model_repo.survey import survey
 
 def configure(parser: argparse.ArgumentParser) -> None:
     options.add_repository(parser)
-    parser.add_argument("name", metavar="MODEL[/VERSION[/VARIANT]]")
+    parser.add_argument("name", metavar="MODEL[/VERSION[/VARIANT]]", help="what to take off")
 
 
 def run(args: argparse.Namespace) -> int:
