@@ -28,13 +28,15 @@ from model_repo.survey import survey
 class Loaded(Struct, frozen=True):
     """All that a reload replaces; `problems` are what was left out, a sentence each.
 
-    replicas: of each variant; a cascade has none of its own.
+    replicas: of each variant; a cascade has none of its own. capped: what the memory cap left out,
+    and cascades of it; as set, so that no problem is looked at again for it.
     """
 
     catalog: Catalog
     replicas: dict[VariantKey, list[Replica]]
     sessions: dict[str, Session]
     problems: list[str]
+    capped: list[VariantKey]
 
 
 def load_policy(name: str, is_best_effort: bool) -> Policy:
@@ -59,9 +61,9 @@ def load(
     problems: list[str] = []
     entries, replicas, sessions = [], {}, {}
     shelf = _read(store, before, problems)
-    kept = _within_cap(
-        [v for _, found in shelf for v in found if not is_cascade(v)], settings.memory_cap_bytes
-    )
+    alone = [v for _, found in shelf for v in found if not is_cascade(v)]
+    kept = _within_cap(alone, settings.memory_cap_bytes)
+    capped = [variant.key for variant in alone if variant.key not in kept]
     for model, found in shelf:
         opened: list[Offer] = []
         for variant in (each for each in found if each.key in kept):
@@ -81,6 +83,8 @@ def load(
                 if _has_stages(cascade, variant, opened, kept):
                     opened.append(_offer(variant, model, prices, settings, day, cascade))
                     replicas[variant.key] = []
+                else:
+                    capped.append(variant.key)
             except FareboxError as error:
                 problems.append(str(error))
         reference = next((o for o in opened if o.variant.kind == "reference"), None)
@@ -89,7 +93,7 @@ def load(
             problems.append(f"{name} is not served: it has no usable reference variant")
             continue
         entries.append(Entry(model, tuple(opened), reference))
-    return Loaded(Catalog(entries), replicas, sessions, problems)
+    return Loaded(Catalog(entries), replicas, sessions, problems, capped)
 
 
 def _read(

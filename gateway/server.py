@@ -129,6 +129,9 @@ class Server:
         for problem in loaded.problems:
             if before is None or problem not in before.problems:
                 log.event(problem, level=logging.WARNING)
+        if loaded.capped and (before is None or loaded.capped != before.capped):
+            left_out = [str(key) for key in loaded.capped]
+            log.event("left out by memory_cap_bytes", {"variants": left_out}, logging.WARNING)
         self.plane.adopt(loaded)
         variants = [str(offer.key) for offer in loaded.catalog.offers()]
         if before is None or _gist(loaded) != _gist(before):

@@ -35,7 +35,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     repository is looked at. lame_duck_s: after SIGTERM, how long requests are still taken while
     readiness says no, so that balancers notice. drain_s: how long requests in flight may take
     after that. memory_cap_bytes: of all loaded variants together, cheapest first after the
-    references; 0 is no cap.
+    references; the log says what it leaves out. 0 is no cap.
     """
 
     host: str = "127.0.0.1"

@@ -253,6 +253,9 @@ def test_it_is_left_out_with_a_sentence_where_a_stage_is_not_served(toy: Store) 
 def test_it_takes_no_memory_and_goes_with_what_the_cap_leaves_out(toy: Store) -> None:
     assert served(toy, memory_cap_bytes=2000) == (["cas", "low", "ref"], [])
     assert served(toy, memory_cap_bytes=1000) == (["ref"], []), "as set, hence no problem"
+    assert load(toy, memory_cap_bytes=2000).capped == []
+    capped = load(toy, memory_cap_bytes=1000).capped
+    assert [str(key) for key in capped] == ["toy/1/low", "toy/1/cas"]
 
 
 def test_an_unreadable_cascade_goes_on_as_it_was(toy: Store) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import grpc
 import pytest
-from builders import TOY, shelve, variant
+from builders import TOY, shelve, shelve_cascade, variant
 from gateway_process import FAREBOX, PATIENCE_S, Gateway, farebox, gateway, toy
 from msgspec.structs import replace
 from tritonclient.grpc import service_pb2 as pb
@@ -322,6 +322,21 @@ def test_what_breaks_on_the_shelf_goes_on_being_served_as_it_was(
         assert "variant.json cannot be read" in up.wait_for(str(store.root))["message"]
         up.wait_for("catalog loaded")
         assert up.infer("toy", toy())[1]["parameters"]["variant"] == "low"
+
+
+def test_what_the_memory_cap_leaves_out_is_said_once(tmp_path: Path, book: Path) -> None:
+    store = stock(tmp_path / "r")
+    shelve_cascade(store, "cas", "low", "ref")
+    config = write(tmp_path / "c.yaml", "{memory_cap_bytes: 1000, poll_s: 3600}")
+    with gateway("--repository", store.root, "--prices", book, "--config", config) as up:
+        assert up.infer("toy", toy(variant="cas"))[0] == 404
+        stock(store.root, is_slow=True)
+        up.signal(signal.SIGHUP)
+        up.wait_for("catalog loaded")
+    lines = [line for line in up.lines if line["message"] == "left out by memory_cap_bytes"]
+    assert [(line["level"], line["variants"]) for line in lines] == [
+        ("warning", ["toy/1/low", "toy/1/cas"])
+    ]
 
 
 def test_the_environment_names_the_repository(tmp_path: Path, book: Path) -> None:
