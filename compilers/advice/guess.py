@@ -117,11 +117,11 @@ def _changed(variant: Variant, near: Seen, fixed_s: float) -> Guess:
     before, after = near[0]
     ratios = [item_s(b.profile) / item_s(a.profile) for a, b in near[:NEIGHBOURS]]
     ratio, slack = ratios[0], OFF ** (1 + decades(variant.profile, before.profile))
-    slack *= spread(variant.profile, before.profile, after.profile)
+    doubt = spread(variant.profile, before.profile, after.profile)
     best, worst = min(ratios) / ratio / slack, max(ratios) / ratio * slack
     expected, at_best, at_worst = (
-        foretell(variant.profile, before.profile, after.profile, fixed_s, off)
-        for off in (1.0, best, worst)
+        times(foretell(variant.profile, before.profile, after.profile, fixed_s, off), noise)
+        for off, noise in ((1.0, 1.0), (best, 1 / doubt), (worst, doubt))
     )
     steps = (*variant.steps, *after.steps[len(before.steps) :])
     short = names.with_added(variant, before, after)
