@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.metrics import Page
 from model_repo.errors import FareboxError
 
+README = Path(__file__).parents[1] / "gateway" / "README.md"
 NAMES = {
     "farebox_build_info": "gauge",
     "farebox_requests": "counter",
@@ -77,6 +79,12 @@ def pages(tmp_path: Path) -> list[bytes]:
 def value(samples: Samples, name: str, **labels: str) -> float:
     wanted = labels.items()
     return sum(v for (n, found), v in samples.items() if n == name and wanted <= set(found))
+
+
+def test_every_name_that_the_readme_tells_is_on_the_page(pages: list[bytes]) -> None:
+    told = set(re.findall(r"farebox_\w+", README.read_text(encoding="utf-8")))
+    assert "farebox_cascade_expected_escalation_ratio" in told, "the rule for Prometheus has it"
+    assert told <= set(re.findall(r"# TYPE (\w+)", pages[0].decode()))
 
 
 def test_every_name_is_there_with_its_type(pages: list[bytes]) -> None:
