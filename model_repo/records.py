@@ -130,7 +130,7 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def is_settled(self) -> bool:
-        """Whether the host was quiet enough for a repeat to agree with every median."""
+        """Whether the host was quiet and every median held, as far as one measurement tells."""
         return self.others_share <= QUIET and all(point.is_settled for point in self.latency)
 
     @property

@@ -1,4 +1,4 @@
-"""Time each batch size in rounds, until a repeat would find the same median device time."""
+"""Time each batch size in rounds, until the median device time of each holds still."""
 
 from __future__ import annotations
 
