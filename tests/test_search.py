@@ -23,7 +23,8 @@ from compilers.progress import Progress
 from compilers.recipe import parse_recipe
 from compilers.search import confirm, found, run, space
 from compilers.search import trials as trials_module
-from compilers.search.explore import UNUSABLE, Search, name_of, shape_of
+from compilers.search.alike import dead_end, leads, name_of, shape_of
+from compilers.search.explore import UNUSABLE, Search
 from compilers.search.halving import TOP
 from compilers.search.space import Space, Steps
 from compilers.search.trials import Trial, Trials, scaled
@@ -176,6 +177,36 @@ def test_a_failing_trial_is_one_line_for_each_reason(
     assert search.is_exhausted and search.failed >= 1
     said = capsys.readouterr().err
     assert said.count("RuntimeError: the moon is full") == 1 and said.startswith("tried in vain")
+
+
+def test_what_begins_as_a_failure_did_is_not_proposed_again() -> None:
+    prune = PassStep("prune", {"ratio": 0.75, "epochs": 9})
+    longer = PassStep("prune", {"ratio": 0.75, "epochs": 27})
+    quantize, bf16 = PassStep("quantize", {"spare": 2}), PassStep("bf16")
+    failed, reason = (prune, quantize, bf16), "quantize: spare is 2"
+    for share, other in ((0.0, True), (1.0, False)):
+        end = dead_end(failed, share, reason)
+        assert end and leads((prune, quantize), {end}) and leads(failed, {end})
+        assert leads((longer, quantize), {end}) == other, "untrained, how it trains is the same"
+        assert not leads((prune, bf16), {end}) and not leads((quantize,), {end})
+    assert dead_end(failed, 0.0, "RuntimeError: the moon is full") is None
+
+
+def test_a_search_does_not_propose_what_fails_the_same_way(compiled: tuple[Plan, Store]) -> None:
+    plan, store = compiled
+    (bad,) = full(plan, store.root, (PassStep("quantize", {"mode": "dynamic"}),))
+
+    class Failing(Trials):
+        def run(self, steps: Steps) -> Trial:
+            return Trial(failed="quantize: no") if bad in steps else super().run(steps)
+
+    def fail(trials: Trials) -> Trials:
+        trials.__class__ = Failing
+        return trials
+
+    search = explore(compiled, SMALL, Watch(1e6), fail)
+    ways = [steps[: steps.index(bad)] for steps in search.steps.values() if bad in steps]
+    assert search.is_exhausted and ways and len({name_of(way) for way in ways}) == len(ways)
 
 
 def test_accuracy_has_a_floor(compiled: tuple[Plan, Store]) -> None:

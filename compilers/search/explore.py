@@ -10,15 +10,14 @@ import msgspec
 import numpy as np
 
 from compilers.cache import Cache
-from compilers.digests import digest
 from compilers.search import space
+from compilers.search.alike import dead_end, leads, name_of, shape_of, training
 from compilers.search.found import spell
 from compilers.search.front import Point, best_first, dominates, ranks
 from compilers.search.halving import KEPT, SHARES, TOP, Rungs
 from compilers.search.space import Space, Steps
 from compilers.search.trials import Measured, Trial, Trials, reason_of, scaled
 from compilers.search.watch import OutOfTime, Watch
-from compilers.training.lessons import Lesson
 from model_repo.errors import FareboxError
 
 TOLERATED = 0.05
@@ -61,6 +60,8 @@ class Search:
     is_exhausted: bool = False
     said: set[str] = field(default_factory=set)
     """Why trials failed: each reason is told once."""
+    ends: set[str] = field(default_factory=set)
+    """Of what failed: see `dead_end`. Nothing that begins so is proposed again."""
 
     def run(self, own: Sequence[Steps]) -> None:
         """Measure the recipe's own variants, the reference first, then explore till time is up.
@@ -106,11 +107,15 @@ class Search:
         """The name of a recipe that was not tried yet; None if there seems to be none."""
         rng = np.random.default_rng([self.seed, turn])
         chains = space.proposals(self.space, self._parents(), rng)
-        steps = space.fresh(chains, self.trials.admit, lambda each: name_of(each) in self.steps)
+        steps = space.fresh(chains, self.trials.admit, self._is_known)
         if steps is None:
             return None
         self.steps[name_of(steps)] = steps
         return name_of(steps)
+
+    def _is_known(self, steps: Steps) -> bool:
+        """Whether it was tried, or fails as another did."""
+        return name_of(steps) in self.steps or leads(steps, self.ends)
 
     def _is_hopeless(self, name: str) -> bool:
         """Whether it would be matched even if training made it perfect, by its costs untrained.
@@ -183,6 +188,8 @@ class Search:
             self.costs[shape] = _cheaper(best, self.costs.get(shape, best))
             return best
         self.failed += 1
+        if end := dead_end(self.steps[name], share, trial.failed):
+            self.ends.add(end)
         if self.trials.paid > paid and trial.failed not in self.said:
             self.said.add(trial.failed)
             self.watch.remark(f"tried in vain, {spell(self.steps[name])}: {trial.failed}")
@@ -213,21 +220,3 @@ class Search:
 def _cheaper(a: Measured, b: Measured) -> Measured:
     lone_s, item_s = min(a.lone_s, b.lone_s), min(a.item_s, b.item_s)
     return msgspec.structs.replace(a, lone_s=lone_s, item_s=item_s)
-
-
-def name_of(steps: Steps) -> str:
-    """What a recipe is known by during a search."""
-    return digest(steps)
-
-
-def shape_of(steps: Steps) -> str:
-    """What is alike for recipes that differ in nothing but how they train."""
-    how = set(Lesson.__struct_fields__)
-    kept = [(step.name, {k: v for k, v in step.options.items() if k not in how}) for step in steps]
-    return digest(kept)
-
-
-def training(steps: Steps) -> str:
-    """What the part of a recipe that takes epochs is known by."""
-    places = [place for place, step in enumerate(steps) if step.options.get("epochs")]
-    return name_of(steps[: places[-1] + 1] if places else ())

@@ -9,8 +9,9 @@ from compilers.cache import Cache
 from compilers.materials import gather
 from compilers.plan import Plan, extend
 from compilers.search import confirm, found, space
+from compilers.search.alike import name_of
 from compilers.search.budget import spell
-from compilers.search.explore import Prices, Search, name_of
+from compilers.search.explore import Prices, Search
 from compilers.search.halving import TOP
 from compilers.search.space import Steps
 from compilers.search.trials import Trials
