@@ -82,6 +82,9 @@ def test_explain_shows_every_candidate_and_refusal(store: Store) -> None:
         text = json.loads(str(answer.parameters["explain"]))
         assert (text["policy"], text["chosen"], text["met"]) == ("cheapest", "ref", True)
         assert [c["variant"] for c in text["candidates"]] == ["ref", "low"]
+        told = text["candidates"][0]
+        assert told["forecast_latency_ms"] == pytest.approx(10.0)
+        assert (told["queued"], told["batch"], told["accuracy_low"]) == (0, 1, 0.95)
         assert list(text["refused"]) == ["low"] and "accuracy: " in text["refused"]["low"]
         assert 0 < text["slack_ms"] < 5000
         free = await plane.infer(now(explain=True))

@@ -45,7 +45,7 @@ def test_a_merged_answer_is_the_offline_one_row_by_row(
 ) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
     one, two = (rng.random((rows, classes)).astype(np.float32) for _ in range(2))
-    first = {"y": one, "z": np.arange(rows)}
+    first = {"y": one.copy(), "z": np.arange(rows)}
     second = {"y": two, "z": -np.arange(rows)}
     known = cascade("low", "ref", threshold)
     places = stages.unsure(known, first)
@@ -63,10 +63,18 @@ def test_scores_that_are_no_numbers_go_on() -> None:
     assert stages.unsure(cascade("low", "ref", 0.0), {"y": scores}).tolist() == [0]
 
 
-def test_stages_that_answer_in_different_shapes_are_not_merged() -> None:
+def test_a_row_as_sure_as_the_threshold_stays() -> None:
+    scores = np.array([[0.25, 0.75], [0.5, 0.5]], np.float32)
+    assert stages.unsure(cascade("low", "ref", 0.5), {"y": scores}).tolist() == [1]
+    assert stages.unsure(cascade("low", "ref", 0.0), {"y": scores}).tolist() == []
+
+
+def test_stages_that_answer_in_different_forms_are_not_merged() -> None:
     one, two = {"y": np.zeros((2, 3))}, {"y": np.zeros((1, 4))}
-    with pytest.raises(BadInput, match=r"'y' in different shapes, \[3\] and \[4\]"):
+    with pytest.raises(BadInput, match=r"'y' in different forms, float64 \[3\] and float64 \[4\]"):
         stages.merge(one, np.array([0]), two)
+    with pytest.raises(BadInput, match=r"float64 \[3\] and float32 \[3\] a row"):
+        stages.merge(one, np.array([0]), {"y": np.zeros((1, 3), np.float32)})
 
 
 def test_the_forecast_leaves_room_for_every_row_and_expects_the_calibrated_share() -> None:
@@ -101,7 +109,8 @@ def test_a_cascade_is_chosen_like_any_other_and_explained_with_its_stages() -> N
     bounds = slo(accuracy=0.9)
     route = made.arrive(found, pending(slo=bounds), "", 0.0, 0.5)
     assert route.candidate.key.variant == "cas"
-    assert '"first":"low","second":"ref","threshold":0.5' in explain.text(route, bounds)
+    told = explain.text(route, bounds)
+    assert '"chosen":"cas"' in told and '"first":"low","second":"ref","threshold":0.5' in told
     strict = made.arrive(found, pending(slo=slo(accuracy=0.94)), "", 0.0, 0.5)
     assert strict.candidate.key.variant == "ref"
     loose = made.arrive(found, pending(), "", 0.0, 0.5)

@@ -204,7 +204,7 @@ def test_stages_that_do_not_fit_together_are_an_error_and_not_a_hang(toy: Store)
         let = gate(plane, "ref")
         let.opened.set()
         let.run = lambda *given: ({"y": np.zeros((1, 7), np.float32)}, 1)  # type: ignore[method-assign]
-        with pytest.raises(BadInput, match="in different shapes"):
+        with pytest.raises(BadInput, match="in different forms"):
             await plane.infer(now())
         let.run = lambda *given: ({"y": np.zeros((1,), np.float32)}, 1)  # type: ignore[method-assign]
         with pytest.raises(BadInput):

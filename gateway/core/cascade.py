@@ -24,15 +24,16 @@ def pick(feed: Feed, rows: Array) -> Feed:
 def merge(first: Feed, rows: Array, second: Feed) -> dict[str, Array]:
     """The first stage's outputs with `rows` taken from the second's, row by row in order.
 
-    Raises BadInput where the two stages answer in different shapes.
+    Raises BadInput where the two stages answer in different shapes or types.
     """
     merged = {}
     for name, array in first.items():
         again = second[name]
         if (array.shape[1:], array.dtype) != (again.shape[1:], again.dtype):
             raise BadInput(
-                f"the two stages answer {name!r} in different shapes, {list(array.shape[1:])} and "
-                f"{list(again.shape[1:])} a row: pin one of them"
+                f"the two stages answer {name!r} in different forms, {array.dtype} "
+                f"{list(array.shape[1:])} and {again.dtype} {list(again.shape[1:])} a row: pin one "
+                "of them"
             )
         merged[name] = array.copy()
         merged[name][rows] = again
