@@ -163,6 +163,22 @@ def test_a_caller_may_leave_while_it_waits_for_the_second_stage(toy: Store) -> N
     drive(toy, play)
 
 
+def test_a_caller_may_leave_while_its_first_stage_runs(toy: Store) -> None:
+    async def play(plane: DataPlane) -> None:
+        low, ref = gate(plane, "low"), gate(plane, "ref")
+        ref.opened.set()
+        stays, leaves = (asyncio.create_task(plane.infer(now(rows))) for rows in (2, 3))
+        await asyncio.to_thread(low.entered.acquire)
+        assert low.rows == [5], "both are in one batch"
+        leaves.cancel()
+        await asyncio.wait([leaves])
+        low.opened.set()
+        answer = await asyncio.wait_for(stays, 10)
+        assert answer.parameters["escalated_rows"] == 2 and ref.rows == [2]
+
+    drive(toy, play)
+
+
 def _runs(plane: DataPlane, name: str) -> bool:
     return any(b.lane.key.variant == name for b in plane.scheduler.pool.running.values())
 
@@ -264,6 +280,15 @@ def test_an_unreadable_cascade_goes_on_as_it_was(toy: Store) -> None:
     (folder / "variant.json").write_text("{")
     after = load(toy, before)
     assert "cas" in {o.key.variant for o in after.catalog.offers()} and len(after.problems) == 1
+    assert served(toy)[0] == ["low", "ref"]
+
+
+def test_a_cascade_whose_artifact_rots_goes_on_as_it_was(toy: Store) -> None:
+    before = load(toy)
+    (path,) = toy.folder(variant("cas").key).glob("*-cascade.json")
+    path.write_text("{")
+    after = load(toy, before)
+    assert "cas" in {o.key.variant for o in after.catalog.offers()}
     assert served(toy)[0] == ["low", "ref"]
 
 
