@@ -1,4 +1,4 @@
-"""Tell the user how a compile goes: progress on a terminal only, remarks wherever they go."""
+"""Tell the user how a compile goes: a bar on a terminal only, what is done in a log as well."""
 
 from __future__ import annotations
 
@@ -52,15 +52,15 @@ class Progress:
         self._bar.set_description_str(self._prefix + text)
 
     def end(self, line: str = "") -> None:
-        """One variant is done, well or not; `line` stays on the screen if that is a terminal."""
+        """One variant is done, well or not; `line` stays, on a terminal or in a log."""
         self._done += 1
         if self._bar is not None:
             self._bar.update()
-        if line and sys.stderr.isatty():
+        if line:
             self.remark(line)
 
     def remark(self, text: str) -> None:
-        """Say what is no progress, such as why something failed, terminal or not."""
+        """Say a line that stays, such as why something failed, terminal or not."""
         if self._bar is not None:
             self._bar.clear()
         print(text, file=sys.stderr, flush=True)

@@ -15,13 +15,13 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_remarks_only_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_bar_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress(2) as progress:
         progress.begin("cpu-int8")
         progress.say("quantizing")
         progress.end("cpu-int8 is done")
         progress.remark("cpu-int8-dynamic is not made")
-    assert capsys.readouterr() == ("", "cpu-int8-dynamic is not made\n")
+    assert capsys.readouterr() == ("", "cpu-int8 is done\ncpu-int8-dynamic is not made\n")
 
 
 def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,12 +28,8 @@ class Fake:
         self.now_s, self.rng, self.runs = 0.0, np.random.default_rng(0), Counter[int]()
         self.spread, self.drift = spread, drift
         monkeypatch.setattr(timing.time, "monotonic", lambda: self.now_s)
-        monkeypatch.setattr(timing.time, "sleep", self.rest)
         for name in ("CHUNK_RUNS", "SPAN_S", "LIMIT_S"):
             monkeypatch.setattr(timing, name, KEPT[name])
-
-    def rest(self, seconds: float) -> None:
-        self.now_s += seconds
 
     def run(self, size: int) -> tuple[int, int]:
         self.runs[size] += 1
@@ -48,8 +44,7 @@ KEPT = {name: getattr(timing, name) for name in ("CHUNK_RUNS", "SPAN_S", "LIMIT_
 def test_a_quiet_machine_is_done_after_the_least_span(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = Fake(monkeypatch, spread=0.05)
     found = timing.points(fake.run, [1, 8], silent)
-    least_s = (1 + timing.PAUSE) * timing.SPAN_S
-    assert least_s <= fake.now_s < least_s + 0.2
+    assert timing.SPAN_S <= fake.now_s < timing.SPAN_S + 0.2
     assert [point.batch_size for point in found] == [1, 8]
     assert all(point.is_settled for point in found)
     for point in found:
@@ -63,21 +58,8 @@ def test_what_does_not_settle_ends_at_the_limit_and_says_so(
 ) -> None:
     fake = Fake(monkeypatch, spread=0.0, drift=0.5)
     found = timing.points(fake.run, [1, 8], silent)
-    assert timing.LIMIT_S <= fake.now_s < timing.LIMIT_S + 1
+    assert timing.LIMIT_S <= fake.now_s < timing.LIMIT_S + 0.5
     assert not any(point.is_settled for point in found)
-
-
-def test_a_slow_spell_is_seen_though_most_rounds_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = Fake(monkeypatch, spread=0.0)
-
-    def run(size: int) -> tuple[int, int]:
-        wall, device = fake.run(size)
-        return wall, device + device // 5 * (fake.now_s < 0.4 * timing.SPAN_S)
-
-    monkeypatch.setattr(timing, "LIMIT_S", timing.SPAN_S)
-    (found,) = timing.points(run, [1], silent)
-    assert found.device_s == pytest.approx(1e-3) and not found.is_settled
-    assert found.device_high_s == pytest.approx(1.2e-3)
 
 
 def test_only_what_is_not_settled_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

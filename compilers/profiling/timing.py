@@ -1,4 +1,4 @@
-"""Time each batch size in rounds, until the median device time of each holds still."""
+"""Time each batch size in rounds, until a repeat would find the same median device time."""
 
 from __future__ import annotations
 
@@ -21,10 +21,8 @@ FEWEST_ROUNDS = 6
 """Of fewer, not even the least and the greatest bound the median at 95 %."""
 CHUNK_RUNS, CHUNK_S = 25, 0.02
 """Runs of one size in a round: at most so many, or so long, but one at least."""
-SPAN_S, LIMIT_S = 1.5, 6.0
+SPAN_S, LIMIT_S = 1.5, 4.0
 """All rounds together take at least the one; past the other, what is not settled stays so."""
-PAUSE = 1 / 3
-"""Of SPAN_S: how long nothing is run in the middle of it."""
 
 
 def points(
@@ -33,21 +31,17 @@ def points(
     """Every batch size in turn, round after round: a slow spell of the machine meets them all.
 
     A size is done once the interval of its median lies within SETTLED of it. It is looked at
-    after every round, so that the interval covers a little less often than it says. A pause lies
-    between two halves of the least span, since a spell outlasts rounds that follow each other.
+    after every round, so that the interval covers a little less often than it says.
     """
     with _no_collection():
         lanes = [_Lane(run, size) for size in batch_sizes]
-        start, turn, waiting, has_paused = time.monotonic(), 0, lanes, False
+        start, turn, waiting = time.monotonic(), 0, lanes
         while waiting:
             for lane in waiting:
                 lane.add_round()
             turn += 1
             tell(f"latency, round {turn}")
             took = time.monotonic() - start
-            if not has_paused and turn >= FEWEST_ROUNDS / 2 and took >= SPAN_S / 2:
-                time.sleep(PAUSE * SPAN_S)
-                start, has_paused = start + PAUSE * SPAN_S, True
             if turn >= FEWEST_ROUNDS and took >= LIMIT_S:
                 break
             if turn >= FEWEST_ROUNDS and took >= SPAN_S:
@@ -84,11 +78,7 @@ class _Lane:
     def point(self) -> LatencyPoint:
         p50, p95, p99 = percentiles(self._walls, 50, 95, 99)
         (device,) = percentiles(self._medians, 50)
-        # Halves that differ tell of a drift, against which many rounds are no proof.
-        half = len(self._medians) // 2
-        halves = [percentiles(part, 50)[0] for part in (self._medians[:half], self._medians[half:])]
         low, high = median_interval(self._medians)
-        low, high = min(low, *halves), max(high, *halves)
         return LatencyPoint(
             self._size,
             p50 / 1e9,
