@@ -17,7 +17,7 @@ from model_repo.errors import BadInput
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-THREADS = 1  # the same weights on any number of cores, and no spinning where cores are shared
+THREADS = 2  # whatever there are: how many share the sums decides the weights, their cores do not
 VIEWS = 8
 FEWEST_ROWS = 2  # batch norm has no variance of one row
 WARM_UP = 0.2  # share of the steps in which the learning rate rises
