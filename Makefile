@@ -60,11 +60,11 @@ bench-savings: $(VENV)/with-dev  ## Dollars per million under load, against alwa
 	$(BIN)/farebox compile digits --repository $(FAREBOX_REPOSITORY)
 	$(BIN)/python tests/bench/bench_savings.py --repository $(FAREBOX_REPOSITORY)
 
-bench-compilers: $(VENV)/with-dev  ## What compiling brings, against ONNX Runtime fp32; about 25 minutes the first time
+bench-compilers: $(VENV)/with-dev  ## What compiling brings, against ONNX Runtime fp32; about half an hour the first time
 	@for recipe in $(BENCH_RECIPES); do \
 	  $(BIN)/farebox compile $$recipe --repository $(FAREBOX_REPOSITORY) >/dev/null; done
 	$(BIN)/python tests/bench/bench_compilers.py --repository $(FAREBOX_REPOSITORY) $(BENCH_RECIPES)
-	$(BIN)/python tests/bench/bench_cascades.py digits --repository $(FAREBOX_REPOSITORY)
+	$(BIN)/python tests/bench/bench_cascades.py topics --repository $(FAREBOX_REPOSITORY)
 
 build: $(VENV)/with-dev  ## Build the wheel and the source package into dist/
 	$(BIN)/python -m build

@@ -16,12 +16,14 @@ from statistics import median
 
 import numpy as np
 
+from compilers.cascades.cascading import ALL
 from compilers.commands.compile import find_recipe
 from compilers.materials import gather
 from compilers.plan import read_plan
 from compilers.profiling import calls
 from model_repo import runtime
 from model_repo.cascades import is_cascade
+from model_repo.findings import read_skips
 from model_repo.records import Model, Variant
 from model_repo.runtime import Session
 from model_repo.store import Store
@@ -45,10 +47,10 @@ class Goal:
 
 
 GOALS = {
-    "resnet18": Goal(3.5, lambda _: 0.99, "agreement of at least 0.99"),
-    "minilm": Goal(3.0, lambda _: 0.99, "cosine of at least 0.99"),
-    "topics": Goal(3.0, lambda best: best - 0.005, "accuracy within 0.5 point"),
-    "digits": Goal(10.0, lambda best: best - 0.01, "accuracy within 1 point"),
+    "resnet18": Goal(3.5, lambda _: 0.99, "an agreement of at least 0.99"),
+    "minilm": Goal(3.0, lambda _: 0.99, "a cosine of at least 0.99"),
+    "topics": Goal(3.0, lambda best: best - 0.005, "an accuracy within 0.5 point"),
+    "digits": Goal(10.0, lambda best: best - 0.01, "an accuracy within 1 point"),
 }
 
 
@@ -148,7 +150,7 @@ def verdict(found: Sequence[Timed], reference: Timed, goal: Goal) -> str:
     times = reference.device_s / best.device_s
     word = "met" if times >= goal.times else "MISSED"
     return (
-        f"x{times:.2f} at an {goal.words}: {best.variant.key.variant}, {best.accuracy:.4f} "
+        f"x{times:.2f} at {goal.words}: {best.variant.key.variant}, {best.accuracy:.4f} "
         f"(target x{goal.times:g}: {word})"
     )
 
@@ -160,8 +162,8 @@ def cascade_verdict(found: Sequence[Timed]) -> str:
     for each in (each for each in found if is_cascade(each.variant)):
         rivals = [one.device_s for one in single if one.accuracy >= each.accuracy]
         if not rivals or each.device_s < min(rivals):
-            least = f"{min(rivals) / each.device_s:.2f} times" if rivals else "no rival"
-            paying.append(f"{each.variant.key.variant} ({each.accuracy:.4f}, {least} cheaper)")
+            least = f"{min(rivals) / each.device_s:.2f} times cheaper" if rivals else "no rival"
+            paying.append(f"{each.variant.key.variant} ({each.accuracy:.4f}, {least})")
     if not paying:
         return "no cascade is cheaper than every single variant of its accuracy"
     return f"cheaper than any single variant of its accuracy: {', '.join(paying)}"
@@ -192,6 +194,8 @@ def main() -> None:
             print(verdict(found, reference, GOALS[model.name]))
         if any(is_cascade(each.variant) for each in found):
             print(cascade_verdict(found))
+        if skip := read_skips(Store(args.repository), model.name, model.version).get(ALL):
+            print(f"{ALL}: {skip.reason}")
 
 
 if __name__ == "__main__":
