@@ -30,7 +30,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     report_only: the reference serves everyone; what routing would have cost is metered beside it.
     allow_estimated: let profiles that were not measured on real hardware take part in routing.
     inline_s: a batch expected to take no longer runs on the event loop itself, since waking a
-    thread would cost more. max_in_flight: requests queued or running at once. patience_s: by when
+    thread would cost more; profiles count the caches that a woken thread finds cold, 20 to 100 us. max_in_flight: requests queued or running at once. patience_s: by when
     a request without a deadline is due, for the order of the queue only. poll_s: how often the
     repository is looked at. lame_duck_s: after SIGTERM, how long requests are still taken while
     readiness says no, so that balancers notice. drain_s: how long requests in flight may take
@@ -52,7 +52,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     slo_percentile: Annotated[float, Meta(ge=0.5, le=0.99)] = 0.99
     margin_s: Annotated[float, Meta(ge=0, le=60)] = 0.0002
     patience_s: Seconds = 1.0
-    inline_s: Annotated[float, Meta(ge=0, le=0.001)] = 0.0001
+    inline_s: Annotated[float, Meta(ge=0, le=0.001)] = 0.00025
     max_in_flight: Annotated[int, Meta(ge=1)] = 1024
     max_body_bytes: Annotated[int, Meta(ge=1)] = 128 * 2**20
     memory_cap_bytes: Annotated[int, Meta(ge=0)] = 0
