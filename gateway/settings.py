@@ -30,8 +30,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     report_only: the reference serves everyone; what routing would have cost is metered beside it.
     allow_estimated: let profiles that were not measured on real hardware take part in routing.
     inline_s: a batch expected to take no longer runs on the event loop itself, since waking a
-    thread would cost more; profiles count the caches that a woken thread finds cold, 20 to 100 us. max_in_flight: requests queued or running at once. patience_s: by when
-    a request without a deadline is due, for the order of the queue only. poll_s: how often the
+    thread would cost more; the expectation counts the 20 to 100 us in which a woken thread finds
+    its caches cold. max_in_flight: requests queued or running at once. patience_s: by when a
+    request without a deadline is due, for the order of the queue only. poll_s: how often the
     repository is looked at. lame_duck_s: after SIGTERM, how long requests are still taken while
     readiness says no, so that balancers notice. drain_s: how long requests in flight may take
     after that. memory_cap_bytes: of all loaded variants together, cheapest first after the
