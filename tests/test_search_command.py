@@ -32,6 +32,8 @@ def ended_trials(repository: Path) -> int:
 @contextmanager
 def searching(recipe: Path, repository: Path, trials: int) -> Iterator[subprocess.Popen[str]]:
     """A search of an hour that has ended so many trials."""
+    # Tests that a shell runs in the background ignore Ctrl-C, and so would what they start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         command(recipe, repository, "--search", "--budget", "1h"),
         cwd=ROOT,
@@ -39,6 +41,7 @@ def searching(recipe: Path, repository: Path, trials: int) -> Iterator[subproces
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
+    signal.signal(signal.SIGINT, before)
     end = time.monotonic() + 200
     try:
         while ended_trials(repository) < trials:
