@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from compilers.cascades.cascading import ALL
 from compilers.digests import digest
 from compilers.plan import Plan, PlannedVariant
-from compilers.profiling import race
-from compilers.search.found import PREFIX
+from compilers.profiling import host
+from compilers.search.found import is_found
 from compilers.steps import Step, to_artifact
 from model_repo import runtime
 from model_repo.errors import BadInput, Corrupt, MissingExtra, NotFound
@@ -47,7 +47,7 @@ def find(plan: Plan, store: Store) -> Pending:
     skips = read_skips(store, recipe.model, recipe.version)
     shelved = store.keys(recipe.model, recipe.version)
     asked = {planned.key.variant for planned in plan.variants} | {ALL}
-    found.stale = {name for name in skips if name not in asked and f"-{PREFIX}-" not in name}
+    found.stale = {name for name in skips if name not in asked and not is_found(name)}
     for planned in plan.variants:
         skip = skips.get(planned.key.variant)
         try:
@@ -69,7 +69,7 @@ def settled(planned: PlannedVariant, plan: Plan) -> str:
     """What its being of no use depends on: how it and its rivals are made, where it is tried."""
     step = to_artifact(plan, planned)
     rivals = sorted(_digests_of_rivals(planned, plan))
-    return digest(step.digest, "settled", rivals, plan.recipe.batch_sizes, race.machine())
+    return digest(step.digest, "settled", rivals, plan.recipe.batch_sizes, host.machine())
 
 
 def settled_by(twin: str, why: str) -> str:

@@ -134,6 +134,11 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
         return self.others_share <= QUIET and all(point.is_settled for point in self.latency)
 
     @property
+    def machine(self) -> tuple[str, ...]:
+        """Where it was measured: the host and its instruction sets."""
+        return (self.host, *self.cpu_flags)
+
+    @property
     def largest_batch(self) -> int:
         """The largest batch size that was measured."""
         return self.latency[-1].batch_size

@@ -15,7 +15,7 @@ from compilers import build, digests
 from compilers.build import compile_plan
 from compilers.passes import distill
 from compilers.plan import read_plan
-from compilers.profiling import race, timing
+from compilers.profiling import host, race, timing
 from compilers.progress import Progress
 from compilers.targets import cpu
 from model_repo.cli import main
@@ -133,7 +133,7 @@ def test_elsewhere_and_at_other_sizes_it_is_raced_again(
     compiled(tmp_path, store)
     recipe = RECIPE
     if other == "machine":
-        monkeypatch.setattr(race, "machine", lambda: "another one")
+        monkeypatch.setattr(host, "machine", lambda: "another one")
     else:
         recipe = RECIPE.replace("[1, 4]", "[1, 2]")
     monkeypatch.setattr(race, "run", won_by("openvino"))

@@ -12,7 +12,7 @@ from msgspec import structs
 
 from compilers.cache import Cache
 from compilers.plan import read_plan
-from compilers.profiling import measure, race
+from compilers.profiling import host, measure
 from compilers.profiling.profiles import Profiler
 from compilers.progress import Progress
 from compilers.steps import to_artifact
@@ -53,7 +53,7 @@ def test_an_artifact_is_measured_once_on_each_machine(
     told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert (told.ask(), told.ask()) == (1.0, 1.0)
-    monkeypatch.setattr(race, "machine", lambda: "another one")
+    monkeypatch.setattr(host, "machine", lambda: "another one")
     assert (told.ask(), told.ask()) == (2.0, 2.0)
 
 

@@ -22,8 +22,7 @@ def expected_profile(first: Profile, second: Profile, escalation: float, score: 
     Loading and memory are those of both stages. Times of two machines add up to those of neither:
     then it is estimated, however its stages were measured.
     """
-    is_one_machine = (first.host, first.cpu_flags) == (second.host, second.cpu_flags)
-    is_alike = is_one_machine and first.source == second.source
+    is_alike = first.machine == second.machine and first.source == second.source
     return structs.replace(
         first,
         accuracy=score.value,

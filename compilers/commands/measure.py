@@ -136,7 +136,7 @@ def _hosts(renewed: Sequence[Renewed]) -> list[str]:
 def has_drifted(each: Renewed) -> bool:
     """Whether a device time is over DRIFT more or less than the same host was shelved with."""
     before, after = each.before.profile, each.after.profile
-    if (before.host, before.cpu_flags) != (after.host, after.cpu_flags):
+    if before.machine != after.machine:
         return False
     known = {point.batch_size: point.device_s for point in before.latency}
     pairs = [(known[p.batch_size], p.device_s) for p in after.latency if p.batch_size in known]

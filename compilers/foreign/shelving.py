@@ -10,7 +10,7 @@ from compilers import example
 from compilers.datasets import Data
 from compilers.digests import code_sha256, digest
 from compilers.passes import quantize
-from compilers.profiling import host, race
+from compilers.profiling import host
 from compilers.targets import cpu
 from model_repo.errors import Corrupt, NotFound
 from model_repo.findings import note_skip, read_skips
@@ -65,7 +65,7 @@ class Place:
         note_skip(self.store, self.name, self.version, variant, skip)
 
     def _settled(self, variant: str) -> str:
-        return digest(self.digest(variant), "settled", race.machine())
+        return digest(self.digest(variant), "settled", host.machine())
 
     def put(self, model: Model, rows: Data, variant: Variant, path: Path) -> None:
         """Shelve a variant and, the first time, what is known of the model."""

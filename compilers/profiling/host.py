@@ -28,6 +28,11 @@ def cpu_flags() -> tuple[str, ...]:
     return tuple(sorted(FLAGS & set((_cpu("flags") or _cpu("Features")).split())))
 
 
+def machine() -> str:
+    """What measured times depend on besides what is run."""
+    return " ".join([name(), *cpu_flags()])
+
+
 def versions(packages: Iterable[str]) -> dict[str, str]:
     """The installed version of each package, or `unknown`."""
     found = {}

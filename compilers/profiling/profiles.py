@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import msgspec
@@ -13,10 +13,9 @@ from compilers.cache import Cache
 from compilers.digests import code_sha256, digest, versions
 from compilers.materials import Materials
 from compilers.plan import Plan, PlannedVariant
-from compilers.profiling import race
+from compilers.profiling import host, reference
 from compilers.progress import Progress
-from compilers.steps import Step, produce, read_artifact, to_artifact
-from model_repo import runtime
+from compilers.steps import Step
 from model_repo.records import Artifact, Model, Profile
 from model_repo.tensors import Array
 
@@ -50,7 +49,7 @@ class Profiler:
             code_sha256("compilers.profiling.measure"),
             code_sha256("compilers.profiling.scoring"),
             versions(MEASURED_WITH),
-            race.machine(),
+            host.machine(),
         )
         place = self.cache.find(name)
         if place is None:
@@ -69,7 +68,7 @@ class Profiler:
             scoring.judge,
             model=model,
             data=held_out,
-            reference=self._reference_answers(),
+            reference=self._wanted,
         )
         self.progress.say("measuring")
         return measure.profile(
@@ -83,17 +82,7 @@ class Profiler:
             progress=lambda text: self.progress.say(f"measuring {text}"),
         )
 
-    def _reference_answers(self) -> Mapping[str, Array] | None:
-        """The reference's outputs on the held-out rows, if fidelity to them is what is scored."""
-        from compilers.profiling import calls
-
-        model = self.materials.model
-        if model.metric == "accuracy":
-            return None
-        folder = produce(to_artifact(self.plan, self.plan.variants[0]), self.cache, self.materials)
-        artifact = read_artifact(folder)
-        session = runtime.load(artifact.format).open_session(folder / artifact.path, model)
-        try:
-            return calls.compute(session, model, self.materials.splits.held_out)
-        finally:
-            session.close()
+    @cached_property
+    def _wanted(self) -> Mapping[str, Array] | None:
+        held_out = self.materials.splits.held_out
+        return reference.answers(self.plan, self.cache, self.materials, held_out)

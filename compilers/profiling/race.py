@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from compilers.datasets import Data
-from compilers.profiling import calls, host
+from compilers.profiling import calls
 from compilers.profiling.stats import percentiles
 from model_repo import runtime
 from model_repo.records import Model
@@ -108,8 +108,3 @@ def losers(times: Times, kept: Collection[str] = ()) -> dict[str, str]:
 
 def _ratios(mine: Mapping[int, float], others: Mapping[int, float]) -> dict[int, float]:
     return {size: mine[size] / max(others[size], 1e-9) for size in mine}
-
-
-def machine() -> str:
-    """What a race depends on besides the artifacts."""
-    return " ".join([host.name(), *host.cpu_flags()])

@@ -20,6 +20,11 @@ CLOSE = log(1.05)
 """Costs and latencies within 5 % are taken for equal: a quick timing tells no more."""
 
 
+def is_found(variant: str) -> bool:
+    """Whether a search named what is shelved so."""
+    return f"-{PREFIX}-" in variant
+
+
 def choose(points: Mapping[str, Point], own: Sequence[Point], most: int) -> list[str]:
     """At most `most` of the points, none of them as good as matched by `own` or by each other."""
     kept: list[str] = []

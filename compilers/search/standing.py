@@ -11,7 +11,7 @@ from functools import cached_property
 
 from compilers import pending
 from compilers.plan import Plan
-from compilers.search.found import PREFIX
+from compilers.search.found import is_found
 from model_repo import cascades
 from model_repo.errors import Corrupt
 from model_repo.findings import note_skip
@@ -49,11 +49,13 @@ class Standing:
         """
         best, stages = self.front(self.variants), set(self._stages())
         for own in self.variants:
-            if not is_found(own.key) or own.key in best or own.key.variant in stages:
+            if not is_found(own.key.variant) or own.key in best or own.key.variant in stages:
                 continue
             if own.key in self.servable:
                 rivals = [v for v in self.variants if v.key in best]
-                rivals.sort(key=lambda v: is_found(v.key))  # the recipe's own stay for longer
+                rivals.sort(
+                    key=lambda v: is_found(v.key.variant)
+                )  # the recipe's own stay for longer
                 fronts = ((v.key, self.front([v, own])) for v in rivals)
                 yield own, next(rival for rival, front in fronts if own.key not in front)
 
@@ -96,11 +98,6 @@ def _variants(plan: Plan, store: Store) -> list[Variant]:
     return next((all_ for each, all_ in found if (each.name, each.version) == here), [])
 
 
-def is_found(key: VariantKey) -> bool:
-    """Whether a search shelved it."""
-    return f"-{PREFIX}-" in key.variant
-
-
 def _told_of_front(front: Iterable[VariantKey]) -> str:
-    names = sorted(key.variant for key in front if is_found(key))
+    names = sorted(key.variant for key in front if is_found(key.variant))
     return f"found, and on the front: {', '.join(names) or 'none'}"

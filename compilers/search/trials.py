@@ -13,14 +13,13 @@ from compilers.cache import Cache
 from compilers.digests import code_sha256, versions
 from compilers.materials import Materials
 from compilers.plan import Plan, PlannedVariant, extend
-from compilers.profiling import calls, race, scoring
+from compilers.profiling import host, race, reference, scoring
 from compilers.profiling.profiles import MEASURED_WITH
 from compilers.search.space import Steps
 from compilers.steps import Step, produce, read_artifact, to_artifact
 from model_repo import runtime
 from model_repo.errors import BadInput, Corrupt, FareboxError, MissingExtra, Unsupported
 from model_repo.records import PassStep
-from model_repo.runtime import Session
 from model_repo.tensors import Array
 
 NAME = "tried"
@@ -90,7 +89,7 @@ class Trials:
             code_sha256("compilers.profiling.race"),
             code_sha256("compilers.profiling.scoring"),
             self._plan.recipe.batch_sizes,
-            race.machine(),
+            host.machine(),
             versions(MEASURED_WITH),
         )
         kept = self._cache.recall(depends_on, lambda: to_builtins(self._try(entrants)))
@@ -130,7 +129,7 @@ class Trials:
         for name, (planned, path) in made.items():
             session = runtime.load(planned.artifact_format).open_session(path, model)
             try:
-                score = scoring.judge(session, model, rows, self._reference)
+                score = scoring.judge(session, model, rows, self._wanted)
             finally:
                 session.close()
             target, lone_item = planned.target.TARGET, _lone_and_item(times[name])
@@ -158,19 +157,9 @@ class Trials:
         return {name: _lone_and_item(times[name]) for name in racing}
 
     @cached_property
-    def _reference(self) -> Mapping[str, Array] | None:
-        """The reference's answers to the validation rows, if fidelity to them is what counts."""
-        if self._materials.model.metric == "accuracy":
-            return None
-        planned = self._plan.variants[0]
-        folder = produce(to_artifact(self._plan, planned), self._cache, self._materials)
-        session: Session = runtime.load(planned.artifact_format).open_session(
-            folder / read_artifact(folder).path, self._materials.model
-        )
-        try:
-            return calls.compute(session, self._materials.model, self._materials.splits.validation)
-        finally:
-            session.close()
+    def _wanted(self) -> Mapping[str, Array] | None:
+        validation = self._materials.splits.validation
+        return reference.answers(self._plan, self._cache, self._materials, validation)
 
 
 def _lone_and_item(times: Mapping[int, float]) -> tuple[float, float]:

@@ -184,8 +184,9 @@ def main() -> None:
     print(
         f"{processor()}; one thread, batch {BATCH}, median device time of {ROUNDS} rounds in turn"
     )
+    store = Store(args.repository)
     for recipe in args.recipes:
-        model, found = timed(Store(args.repository), find_recipe(recipe))
+        model, found = timed(store, find_recipe(recipe))
         reference = next(each for each in found if each.variant.kind == "reference")
         print(f"\n{model.name}/{model.version}")
         head = ["variant", model.metric, "95 %", "device us/item", "times cheaper", "MB"]
@@ -194,7 +195,7 @@ def main() -> None:
             print(verdict(found, reference, GOALS[model.name]))
         if any(is_cascade(each.variant) for each in found):
             print(cascade_verdict(found))
-        if skip := read_skips(Store(args.repository), model.name, model.version).get(ALL):
+        if skip := read_skips(store, model.name, model.version).get(ALL):
             print(f"{ALL}: {skip.reason}")
 
 
