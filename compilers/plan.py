@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-import msgspec
 from msgspec import structs
 
-from compilers.contracts import Form, Format, Pass, Target
-from compilers.recipe import Recipe, parse_recipe
+from compilers.chain import ADVICE, ChosenPass, choose, form_after
+from compilers.contracts import Format, Target, leads_to
+from compilers.recipe import CPU, Aim, Recipe, Way, for_targets, parse_recipe
 from compilers.source import sha256_of_source
 from model_repo import plugins
 from model_repo.errors import BadInput, NotFound
@@ -20,30 +20,16 @@ from model_repo.files import read_text
 from model_repo.names import check_name
 from model_repo.records import Kind, Model, PassStep, VariantKey
 
-PASSES, TARGETS = "compilers.passes", "compilers.targets"
-CPU = ("cpu", "")
+TARGETS = "compilers.targets"
+FIRST = (CPU.name, "")
 """The target and the suffix of the format that the reference is in."""
-
-
-@dataclass(frozen=True)
-class ChosenPass:
-    """A pass with its options, checked."""
-
-    name: str
-    module: Pass
-    options: Any
-
-    @property
-    def record(self) -> PassStep:
-        """What a manifest says of it: every option, given or not."""
-        return PassStep(self.name, msgspec.to_builtins(self.options))
 
 
 @dataclass(frozen=True)
 class PlannedVariant:
     """A variant that is to be shelved as `key`; `name` is the recipe's.
 
-    Those of one name and target are the same model in several formats.
+    Those of one name and target are the same model in several formats. options: the target's.
     """
 
     key: VariantKey
@@ -52,6 +38,7 @@ class PlannedVariant:
     target: Target
     artifact_format: str
     passes: tuple[ChosenPass, ...]
+    options: Any = None
 
     @property
     def format(self) -> Format:
@@ -75,11 +62,20 @@ class Plan:
     source_sha256: str
     variants: tuple[PlannedVariant, ...]
 
+    @property
+    def on_cpu(self) -> list[PlannedVariant]:
+        """Those that any machine can measure."""
+        return [variant for variant in self.variants if FIRST[0] == variant.target.TARGET]
 
-def read_plan(path: Path) -> Plan:
-    """The plan of the recipe file at `path`; raises BadInput for whatever is wrong in it."""
+
+def read_plan(path: Path, targets: Sequence[str] = ()) -> Plan:
+    """The plan of the recipe file at `path`, for other targets than its own if some are given.
+
+    Raises BadInput for whatever is wrong in it.
+    """
     recipe = parse_recipe(read_text(path, "the recipe"), str(path))
     try:
+        recipe = for_targets(recipe, targets) if targets else recipe
         variants = tuple(_plan_variants(recipe))
     except (BadInput, NotFound) as error:
         raise BadInput(f"{path}: {error}") from error
@@ -88,8 +84,9 @@ def read_plan(path: Path) -> Plan:
 
 
 def extend(plan: Plan, variants: Mapping[str, tuple[PassStep, ...]]) -> Plan:
-    """The plan with more variants in its recipe; raises BadInput for what makes no sense."""
-    recipe = structs.replace(plan.recipe, variants={**plan.recipe.variants, **variants})
+    """The plan with more variants for the CPU in its recipe; raises BadInput for nonsense."""
+    ways = {name: Way(steps, (CPU,)) for name, steps in variants.items()}
+    recipe = structs.replace(plan.recipe, variants={**plan.recipe.variants, **ways})
     return replace(plan, recipe=recipe, variants=tuple(_plan_variants(recipe)))
 
 
@@ -99,27 +96,90 @@ def rows_sway(steps: Iterable[PassStep]) -> bool:
 
 
 def _plan_variants(recipe: Recipe) -> list[PlannedVariant]:
-    targets = [cast(Target, plugins.load(TARGETS, name)) for name in recipe.targets]
-    _check_formats(recipe, targets)
+    targets = {aim.name: cast(Target, plugins.load(TARGETS, aim.name)) for aim in _all_aims(recipe)}
+    asked = [targets[aim.name] for aim in recipe.targets]
+    _check_formats(recipe, asked)
     planned: dict[VariantKey, PlannedVariant] = {}
-    for name, steps in recipe.variants.items():
-        passes = _choose_all(steps, name)
-        for target in targets:
-            for artifact_format, form in target.FORMATS.items():
-                is_reference = name == recipe.reference and (target.TARGET, form.suffix) == CPU
-                if not is_reference and artifact_format not in (recipe.formats or target.FORMATS):
-                    continue
-                _check_forms(name, passes, artifact_format, form.form)
-                shelved = "-".join(part for part in (target.TARGET, name, form.suffix) if part)
-                key = VariantKey(recipe.model, recipe.version, check_name(shelved, "variant"))
+    for name, way in recipe.variants.items():
+        passes = choose(way.passes, name)
+        for aim in recipe.aims(name):
+            target = targets[aim.name]
+            options = _options(aim, target, name if way.targets else "")
+            for artifact_format in _formats(recipe, name, target, passes):
+                key = _key(recipe, name, target, artifact_format)
                 if key in planned:
                     raise BadInput(
                         f"variants {planned[key].name!r} and {name!r} would both be shelved as "
-                        f"{shelved!r}: rename one of them"
+                        f"{key.variant!r}: rename one of them"
                     )
+                is_reference = _is_reference(recipe, name, target, artifact_format)
                 kind: Kind = "reference" if is_reference else "variant"
-                planned[key] = PlannedVariant(key, kind, name, target, artifact_format, passes)
+                planned[key] = PlannedVariant(
+                    key, kind, name, target, artifact_format, passes, options
+                )
+    _check_all_used(asked, planned.values())
     return sorted(planned.values(), key=lambda variant: variant.kind != "reference")
+
+
+def _all_aims(recipe: Recipe) -> Iterator[Aim]:
+    """Those of variants too that are not asked for now: a typing error is told all the same."""
+    yield from recipe.targets
+    for way in recipe.variants.values():
+        yield from way.targets or ()
+
+
+def _options(aim: Aim, target: Target, variant: str) -> Any:
+    where = f"variant {variant!r}: target" if variant else "target"
+    return convert(aim.options, target.Options, f"{where} {aim.name!r}")
+
+
+def _key(recipe: Recipe, name: str, target: Target, artifact_format: str) -> VariantKey:
+    suffix = target.FORMATS[artifact_format].suffix
+    shelved = "-".join(part for part in (target.TARGET, name, suffix) if part)
+    return VariantKey(recipe.model, recipe.version, check_name(shelved, "variant"))
+
+
+def _is_reference(recipe: Recipe, name: str, target: Target, artifact_format: str) -> bool:
+    return name == recipe.reference and (
+        (target.TARGET, target.FORMATS[artifact_format].suffix) == FIRST
+    )
+
+
+def _formats(
+    recipe: Recipe, name: str, target: Target, passes: Sequence[ChosenPass]
+) -> Iterator[str]:
+    """Those to make of the target's; raises BadInput for forms that lead nowhere.
+
+    A variant that is for every target is left out where its form leads to none of the formats.
+    """
+    form = form_after(passes, name)
+    possible = [
+        each
+        for each, made in target.FORMATS.items()
+        if any(leads_to(form, taken) for taken in made.forms)
+    ]
+    if not possible and recipe.variants[name].targets is not None:
+        takes = sorted({taken for made in target.FORMATS.values() for taken in made.forms})
+        raise BadInput(
+            f"variant {name!r}: the target {target.TARGET!r} takes the form {' or '.join(takes)}, "
+            f"and its passes give {form}: {ADVICE[form]}"
+        )
+    for each in possible:
+        wanted = not recipe.formats or each in recipe.formats
+        if wanted or _is_reference(recipe, name, target, each):
+            yield each
+
+
+def _check_all_used(asked: Iterable[Target], planned: Iterable[PlannedVariant]) -> None:
+    used = {variant.target.TARGET for variant in planned}
+    for target in asked:
+        if target.TARGET not in used:
+            takes = sorted({taken for made in target.FORMATS.values() for taken in made.forms})
+            raise BadInput(
+                f"no variant of the recipe is for the target {target.TARGET!r}, which takes the "
+                f"form {' or '.join(takes)}: add one whose passes give that, or leave "
+                f"{target.TARGET} out of the targets"
+            )
 
 
 def _check_formats(recipe: Recipe, targets: Iterable[Target]) -> None:
@@ -136,46 +196,3 @@ def _check_formats(recipe: Recipe, targets: Iterable[Target]) -> None:
                 f"formats is {list(recipe.formats)}, which leaves none for the target "
                 f"{target.TARGET!r}: add one of {', '.join(target.FORMATS)}"
             )
-
-
-def _choose_all(steps: Iterable[PassStep], variant: str) -> tuple[ChosenPass, ...]:
-    chosen: list[ChosenPass] = []
-    for step in steps:
-        made = _choose(step, variant)
-        before = tuple(each.record for each in chosen)
-        try:
-            # A pass that makes sense after every other defines no check.
-            getattr(made.module, "check_after", _accept)(made.options, before)
-        except BadInput as error:
-            raise BadInput(f"variant {variant!r}: {error}") from error
-        chosen.append(made)
-    return tuple(chosen)
-
-
-def _accept(options: Any, before: tuple[PassStep, ...]) -> None:
-    """Nothing to check."""
-
-
-def _choose(step: PassStep, variant: str) -> ChosenPass:
-    try:
-        module = cast(Pass, plugins.load(PASSES, step.name))
-    except NotFound as error:
-        raise BadInput(f"variant {variant!r}: {error}") from error
-    options = convert(step.options, module.Options, f"variant {variant!r}: pass {step.name!r}")
-    return ChosenPass(step.name, module, options)
-
-
-def _check_forms(
-    variant: str, passes: Iterable[ChosenPass], artifact_format: str, needed: Form
-) -> None:
-    """Nothing turns ONNX back into torch, so what takes torch must come before what gives ONNX."""
-    form: Form = "torch"
-    giver = ""
-    takers: list[tuple[str, Form]] = [(f"the pass {p.name!r}", p.module.FORM) for p in passes]
-    for taker, wanted in [*takers, (f"the format {artifact_format!r}", needed)]:
-        if wanted == "torch" and form == "onnx":
-            raise BadInput(
-                f"variant {variant!r}: {taker} takes a torch network, but {giver} before it gives "
-                "ONNX: put what takes torch first"
-            )
-        form, giver = wanted, taker

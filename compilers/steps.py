@@ -12,12 +12,13 @@ import msgspec
 
 from compilers import forms
 from compilers.cache import Cache
-from compilers.contracts import Form, Target
+from compilers.chain import ChosenPass
+from compilers.contracts import Form, Job
 from compilers.digests import code_sha256, digest, versions, versions_of_source
 from compilers.forms import TorchModel
 from compilers.graph import export, parity
 from compilers.materials import Materials
-from compilers.plan import ChosenPass, Plan, PlannedVariant
+from compilers.plan import Plan, PlannedVariant
 from compilers.recipe import Recipe
 from compilers.training.loop import train
 from compilers.training.yardstick import check_weights
@@ -65,10 +66,11 @@ def to_artifact(plan: Plan, variant: PlannedVariant) -> Step:
     """The last step of a variant: source, passes, target; nothing is computed yet."""
     step = _source_step(plan)
     for chosen in variant.passes:
-        step = _pass_step(_in_form(step, chosen.module.FORM), chosen, plan.recipe)
-    return _target_step(
-        _in_form(step, variant.format.form), variant.target, variant.artifact_format
-    )
+        step = _pass_step(_in_form(step, chosen.module.TAKES), chosen, plan.recipe)
+    forms_taken = variant.format.forms
+    form = step.form if step.form in forms_taken else forms_taken[-1]
+    made = _target_step(_in_form(step, form), variant, plan.recipe)
+    return _finish_step(made, variant, plan.recipe) if hasattr(variant.target, "finish") else made
 
 
 def _source_step(plan: Plan) -> Step:
@@ -106,7 +108,7 @@ def _pass_step(parent: Step, chosen: ChosenPass, recipe: Recipe) -> Step:
         code_sha256(f"compilers.passes.{chosen.name}"),
         versions(chosen.module.LIBRARIES),
     )
-    return Step(name, chosen.module.FORM, parent, partial(_run_pass, chosen))
+    return Step(name, chosen.module.GIVES, parent, partial(_run_pass, chosen))
 
 
 def _run_pass(chosen: ChosenPass, parent: Path, folder: Path, materials: Materials) -> None:
@@ -132,27 +134,56 @@ def _run_export(parent: Path, folder: Path, materials: Materials) -> None:
     forms.save(graph, work.notes, folder)
 
 
-def _target_step(parent: Step, target: Target, artifact_format: str) -> Step:
-    made = target.FORMATS[artifact_format]
-    name = digest(
-        parent.digest,
-        "target",
+def _target_step(parent: Step, planned: PlannedVariant, recipe: Recipe) -> Step:
+    name = digest(parent.digest, "target", *_asked(planned))
+    return Step(name, parent.form, parent, partial(_run_target, planned, recipe))
+
+
+def _finish_step(parent: Step, planned: PlannedVariant, recipe: Recipe) -> Step:
+    name = digest(parent.digest, "finish", *_asked(planned))
+    return Step(name, parent.form, parent, partial(_run_finish, planned, recipe))
+
+
+def _asked(planned: PlannedVariant) -> tuple[Any, ...]:
+    """What shapes an artifact besides the model; its seed is in that, batch sizes shape none."""
+    target = planned.target
+    return (
         target.TARGET,
-        artifact_format,
+        planned.artifact_format,
+        msgspec.to_builtins(planned.options),
         code_sha256(f"compilers.targets.{target.TARGET}"),
-        versions(made.libraries),
+        versions(planned.format.libraries),
     )
-    return Step(name, made.form, parent, partial(_run_target, target, artifact_format))
+
+
+def job(planned: PlannedVariant, recipe: Recipe, materials: Materials) -> Job:
+    """What the target of a planned variant is asked for."""
+    signature = planned.answering(materials.model)
+    sizes = recipe.batch_sizes if signature.batches else (1,)
+    return Job(planned.options, signature, sizes, recipe.seed, materials.say)
 
 
 def _run_target(
-    target: Target, artifact_format: str, parent: Path, folder: Path, materials: Materials
+    planned: PlannedVariant, recipe: Recipe, parent: Path, folder: Path, materials: Materials
 ) -> None:
-    materials.say(f"lowering to {artifact_format}")
-    notes = forms.facts(parent).notes
+    materials.say(f"lowering to {planned.artifact_format}")
     model = forms.load(parent, materials.source, materials.seed)
-    artifact = target.lower(model, artifact_format, folder)
+    asked = job(planned, recipe, materials)
+    artifact = planned.target.lower(model, planned.artifact_format, folder, asked)
     parity.check_artifact(model, folder / artifact.path, artifact.format, materials)
+    _note(parent, folder, artifact)
+
+
+def _run_finish(
+    planned: PlannedVariant, recipe: Recipe, parent: Path, folder: Path, materials: Materials
+) -> None:
+    path = parent / read_artifact(parent).path
+    target: Any = planned.target
+    _note(parent, folder, target.finish(path, folder, job(planned, recipe, materials)))
+
+
+def _note(parent: Path, folder: Path, artifact: Artifact) -> None:
+    notes = forms.facts(parent).notes
     (folder / forms.FACTS).write_bytes(msgspec.json.encode(forms.Facts(notes)))
     (folder / ARTIFACT).write_bytes(msgspec.json.encode(artifact))
 

@@ -3,7 +3,8 @@
 FareboxError
 ├── BadInput            the request, file or option is wrong; sending it again will not help
 │   ├── Corrupt         a stored file is not what its manifest says
-│   └── MissingExtra    an optional dependency is not installed; the message names the extra
+│   ├── MissingExtra    an optional dependency is not installed; the message names the extra
+│   └── MissingDevice   the hardware or the system's tools it takes are not there
 ├── NotFound            no such model, version, variant, recipe or plugin
 ├── Infeasible          no variant could ever meet the SLO
 ├── Unavailable         not now: full, not ready, shutting down, or no variant meets the SLO
@@ -37,6 +38,10 @@ class MissingExtra(BadInput):
             f"{needed_for} needs the package {missing!r}, which is not installed: "
             f"pip install 'farebox[{extra}]'"
         )
+
+
+class MissingDevice(BadInput):
+    """The hardware, or the system's tools, that something takes are not on this machine."""
 
 
 class NotFound(FareboxError):

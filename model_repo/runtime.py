@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from model_repo import plugins
-from model_repo.errors import MissingExtra, NotFound
+from model_repo.errors import MissingDevice, MissingExtra, NotFound
 from model_repo.records import Model, Variant
 from model_repo.tensors import Array
 
@@ -43,14 +43,19 @@ class Runtime(Protocol):
     LIBRARIES: tuple[str, ...]
     COMPILES_SIZES: bool
 
+    def device(self) -> str:
+        """The target whose hardware this machine runs it on: what is timed here holds for that."""
+
     def open_session(self, path: Path, model: Model, slots: int = 1) -> Session:
         """Open the artifact at `path`, ready for `slots` runs at once, one thread each.
+
+        Where the hardware is missing, a runtime may still open it, for its answers alone.
 
         Raises Corrupt if it cannot be read, MissingExtra if a library is not installed.
         """
 
     def check(self) -> None:
-        """Raise MissingExtra if what this runtime needs is not installed on this machine."""
+        """Raise MissingExtra or MissingDevice if this machine cannot serve what it opens."""
 
 
 def load(artifact_format: str) -> Runtime:
@@ -62,6 +67,6 @@ def is_servable(variant: Variant) -> bool:
     """Whether this machine has the runtime that the variant's artifact needs."""
     try:
         load(variant.artifact.format).check()
-    except (NotFound, MissingExtra):
+    except (NotFound, MissingExtra, MissingDevice):
         return False
     return True

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compilers import digests
+from compilers.chain import PASSES
 from compilers.digests import code_sha256, digest, versions, versions_of_source
-from compilers.plan import PASSES, TARGETS
+from compilers.plan import TARGETS
 from model_repo import plugins
 from model_repo.errors import BadInput, MissingExtra
 

@@ -13,6 +13,7 @@ import tiny_recipe
 
 from compilers import build, digests
 from compilers.build import compile_plan
+from compilers.contracts import Job
 from compilers.passes import distill
 from compilers.plan import read_plan
 from compilers.profiling import host, race, timing
@@ -161,14 +162,14 @@ def test_a_race_that_cannot_be_run_drops_nothing(
     assert names(store) == sorted(ALL)
 
 
-def refuse(error: Exception) -> Callable[[Any, str, Path], Artifact]:
+def refuse(error: Exception) -> Callable[[Any, str, Path, Job], Artifact]:
     """A target that refuses one of its formats."""
     lower = cpu.lower
 
-    def refusing(model: Any, artifact_format: str, folder: Path) -> Artifact:
+    def refusing(model: Any, artifact_format: str, folder: Path, job: Job) -> Artifact:
         if artifact_format == "openvino_ir":
             raise error
-        return lower(model, artifact_format, folder)
+        return lower(model, artifact_format, folder, job)
 
     return refusing
 

@@ -40,7 +40,7 @@ def test_a_step_records_every_option(tmp_path: Path) -> None:
         (
             "[prune: {ratio: 0.5, epochs: 1}, quantize]",
             "[quantize, prune: {ratio: 0.5}]",
-            ["'pruned-int8'", "'prune' takes a torch network", "'quantize' before it gives ONNX"],
+            ["'pruned-int8'", "'prune' takes the form torch", "'quantize' before it gives onnx"],
         ),
         ("source:", "source:\n  module: other.py", ["other.py", "cannot be read", "module"]),
     ],

@@ -28,7 +28,7 @@ def test_reads_every_part() -> None:
     assert recipe.source.module == "source.py"
     assert recipe.source.training.epochs == 3
     assert recipe.splits.held_out == 60
-    assert recipe.variants["small"] == (
+    assert recipe.variants["small"].passes == (
         PassStep("distill", {"student": "small"}),
         PassStep("quantize"),
     )
@@ -52,7 +52,7 @@ def test_reads_every_part() -> None:
         ("seed: 7", "batch_sizes: [2, 4]", ["batch_sizes", "the first of them 1"]),
         ("seed: 7", "batch_sizes: [1, 4, 4]", ["batch_sizes", "rising"]),
         ("seed: 7", "batch_sizes: []", ["batch_sizes"]),
-        ("seed: 7", "targets: []", ["targets", "'cpu'"]),
+        ("seed: 7", "targets: []", ["targets", "one target or more"]),
         ("seed: 7", "targets: [cpu, cpu]", ["targets", "once"]),
         ("fp32: []", "fp32: [quantize]", ["without passes: none", "exactly one"]),
         ("fp32: []", "fp32: []\n  bare: []", ["fp32, bare", "exactly one"]),
@@ -61,7 +61,7 @@ def test_reads_every_part() -> None:
         ("quantize]", "{a: {}, b: {}}]", ["is no pass", "PASS"]),
         ("quantize]", "quantize: 3]", ["options of 'quantize'"]),
         ("model: digits\n", "", ["recipe.yaml lacks the key 'model': give it a value"]),
-        ("seed: 7", "targets: cpu", ["recipe.yaml, targets is 'cpu': give a list"]),
+        ("seed: 7", "targets: cpu", ["recipe.yaml: targets is 'cpu': give a list"]),
         ("seed: 7", "batch_sizes: [1, 2, x]", ["batch_sizes, entry 3 is 'x': give a whole number"]),
         ("splits: {validation: 15, ", "splits: {", ["validation"]),
         ("held_out: 60", "held_out: 0", ["held_out", ">= 1"]),

@@ -92,7 +92,7 @@ def test_what_is_found_is_said_as_a_recipe_says_it(tmp_path: Path) -> None:
     name = found.title(steps, "abcdef")
     assert name == "found-student-prune25-quantize-dynamic-abcd"
     text = tiny_recipe.RECIPE + found.lines(name, steps)
-    assert parse_recipe(text, "x").variants[name] == given, "defaults are left out"
+    assert parse_recipe(text, "x").variants[name].passes == given, "defaults are left out"
     assert found.spell(()) == "the reference"
 
 

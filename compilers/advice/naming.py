@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import msgspec
 
-from compilers.contracts import Form, Pass, Target
+from compilers.contracts import Form, Pass, Target, leads_to
 from compilers.search.found import DIGITS, PREFIX
 from model_repo import plugins
 from model_repo.errors import BadInput, NotFound
@@ -69,9 +69,9 @@ def are_sound(before: Sequence[PassStep], added: Sequence[PassStep]) -> bool:
             getattr(module, "check_after", _accept)(options, steps[:place])
         except (NotFound, BadInput, msgspec.ValidationError):
             return False
-        if (form, module.FORM) == ("onnx", "torch"):
+        if not leads_to(form, module.TAKES):
             return False
-        form = module.FORM
+        form = module.GIVES
     return True
 
 

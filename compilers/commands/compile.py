@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compilers.build import compile_plan
-from compilers.plan import Plan, read_plan
+from compilers.plan import TARGETS, Plan, read_plan
 from compilers.progress import Progress
 from compilers.search.budget import parse_budget
-from model_repo import options
+from model_repo import options, plugins
 from model_repo.commands import report
 from model_repo.errors import BadInput, NotFound
 from model_repo.prices import PriceBook
@@ -36,6 +36,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
+        "--targets",
+        metavar="NAME,...",
+        help="compile for these instead of the recipe's: " + ",".join(plugins.names(TARGETS)),
+    )
+    parser.add_argument(
         "--search", action="store_true", help="look for variants that the recipe does not name"
     )
     parser.add_argument(
@@ -51,10 +56,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     budget_s = _check_search(args)
-    plan = read_plan(find_recipe(args.recipe))
+    plan = read_plan(find_recipe(args.recipe), _targets(args.targets))
     book, day = options.read_prices(args.prices), options.today()
     for target in plan.recipe.targets:
-        book.target_price(target, day)
+        book.target_price(target.name, day)
     store = Store(args.repository)
     try:
         failures = _compile(plan, store)
@@ -81,6 +86,16 @@ def run(args: argparse.Namespace) -> int:
     if found:
         print(found, file=sys.stderr if args.json else sys.stdout)
     return 1 if failures else 0
+
+
+def _targets(given: str | None) -> tuple[str, ...]:
+    """The names given; raises BadInput for an empty one."""
+    if given is None:
+        return ()
+    names = tuple(name.strip() for name in given.split(","))
+    if not all(names):
+        raise BadInput(f"--targets is {given!r}: give names with commas between, such as cpu,tpu")
+    return names
 
 
 def _check_search(args: argparse.Namespace) -> float:

@@ -19,7 +19,8 @@ from model_repo.records import PassStep
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-FORM: Form = "torch"
+TAKES: Form = "torch"
+GIVES: Form = "torch"
 LIBRARIES = ("numpy", "safetensors", "torch")
 
 

@@ -19,7 +19,8 @@ from model_repo.errors import BadInput
 from model_repo.records import PassStep
 from model_repo.tensors import Array
 
-FORM: Form = "onnx"
+TAKES: Form = "onnx"
+GIVES: Form = "onnx"
 LIBRARIES = ("numpy", "onnx", "onnxruntime", "onnxscript")
 TOLERANCE = 1e-4
 """Largest difference, as a share of the largest output: sums in another order round otherwise."""

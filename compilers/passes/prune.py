@@ -25,7 +25,8 @@ from model_repo.records import PassStep
 if TYPE_CHECKING:
     from torch import nn
 
-FORM: Form = "torch"
+TAKES: Form = "torch"
+GIVES: Form = "torch"
 LIBRARIES = ("numpy", "safetensors", "torch", "torch-pruning")
 WIDEST = 0.5
 """How far a layer's ratio may lie from the mean, as a share of the room there is."""

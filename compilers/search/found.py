@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from compilers.plan import PASSES
+from compilers.chain import PASSES
 from compilers.search.front import Point, best_first, thin
 from compilers.search.space import Steps
 from model_repo import plugins

@@ -57,7 +57,7 @@ def search(plan: Plan, store: Store, watch: Watch, most: int, usd_per_device_s: 
 
 def _own(plan: Plan) -> list[Steps]:
     """The steps of the recipe's own variants, the reference's first."""
-    steps = [tuple(chosen.record for chosen in variant.passes) for variant in plan.variants]
+    steps = [tuple(chosen.record for chosen in variant.passes) for variant in plan.on_cpu]
     return list({name_of(each): each for each in steps}.values())
 
 

@@ -9,8 +9,9 @@ from typing import Any, cast
 import msgspec
 import numpy as np
 
-from compilers.contracts import Pass
-from compilers.plan import PASSES, Plan
+from compilers.chain import PASSES
+from compilers.contracts import Pass, leads_to
+from compilers.plan import Plan
 from compilers.recipe import Recipe
 from compilers.source import Source
 from compilers.training.lessons import Lesson
@@ -45,8 +46,8 @@ def survey(plan: Plan, source: Source) -> Space:
     values, forms = {}, {}
     for name in plugins.names(PASSES):
         module = cast(Pass, plugins.load(PASSES, name))
-        if not hasattr(module, "searched"):
-            continue
+        if not hasattr(module, "searched") or not leads_to(module.GIVES, "onnx"):
+            continue  # what no CPU takes cannot be tried here
         tried = {option: tuple(given) for option, given in module.searched(source).items()}
         if not tried:
             continue  # with nothing to vary, it is left to recipes
@@ -54,7 +55,7 @@ def survey(plan: Plan, source: Source) -> Space:
             tried |= _schedules(plan.recipe)
         used = [
             chosen.record.options
-            for variant in plan.variants
+            for variant in plan.on_cpu
             for chosen in variant.passes
             if chosen.name == name
         ]
@@ -62,7 +63,7 @@ def survey(plan: Plan, source: Source) -> Space:
             option: _distinct([*given, *(options[option] for options in used)])
             for option, given in tried.items()
         }
-        forms[name] = module.FORM
+        forms[name] = module.TAKES
     return Space(
         values,
         tuple(name for name, form in forms.items() if form == "torch"),

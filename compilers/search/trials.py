@@ -15,6 +15,7 @@ from compilers.materials import Materials
 from compilers.plan import Plan, PlannedVariant, extend
 from compilers.profiling import host, race, reference, scoring
 from compilers.profiling.profiles import MEASURED_WITH
+from compilers.recipe import CPU, Way
 from compilers.search.space import Steps
 from compilers.steps import Step, produce, read_artifact, to_artifact
 from model_repo import runtime
@@ -51,8 +52,9 @@ class Trials:
     """Runs trials, each of them once: the steps and the outcome are kept in the step cache."""
 
     def __init__(self, plan: Plan, cache: Cache, materials: Materials) -> None:
-        only = {plan.recipe.reference: ()}
-        self._plan = replace(plan, recipe=structs.replace(plan.recipe, variants=only))
+        only = {plan.recipe.reference: Way((), (CPU,))}
+        recipe = structs.replace(plan.recipe, variants=only, targets=(CPU,))
+        self._plan = replace(plan, recipe=recipe)
         self._cache, self._materials = cache, replace(materials, recall=cache.recall)
         self.paid = 0
         """Trials that were not found from before."""

@@ -130,5 +130,10 @@ def open_session(path: Path, model: Model, slots: int = 1) -> OnnxSession:
     return OnnxSession(session, model)
 
 
+def device() -> str:
+    """CPUs."""
+    return "cpu"
+
+
 def check() -> None:
     """ONNX Runtime is a dependency of the base install."""

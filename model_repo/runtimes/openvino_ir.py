@@ -206,6 +206,11 @@ def load_openvino() -> Any:
     return openvino
 
 
+def device() -> str:
+    """CPUs."""
+    return "cpu"
+
+
 def check() -> None:
     """Raise MissingExtra unless OpenVINO is installed."""
     if find_spec("openvino") is None:
