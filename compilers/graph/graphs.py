@@ -28,7 +28,7 @@ def strip(proto: Any) -> Any:
 
 
 def precision(proto: Any) -> str:
-    """The precision that `proto` may be computed in: "" for that of its tensors, else "bf16"."""
+    """The precision that `proto` may be computed in: "" for that of its tensors, or bf16, fp16."""
     return next((prop.value for prop in proto.metadata_props if prop.key == PRECISION), "")
 
 

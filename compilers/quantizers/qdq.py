@@ -56,11 +56,6 @@ def _run(
 ) -> None:
     from onnxruntime import quantization as ort
 
-    methods = {
-        "minmax": ort.CalibrationMethod.MinMax,
-        "entropy": ort.CalibrationMethod.Entropy,
-        "percentile": ort.CalibrationMethod.Percentile,
-    }
     ort.quantize_static(
         str(given),
         str(done),
@@ -68,11 +63,22 @@ def _run(
         quant_format=ort.QuantFormat.QDQ,
         activation_type=ort.QuantType.QUInt8,
         weight_type=ort.QuantType.QInt8,
-        calibrate_method=methods[options.ranges],
+        calibrate_method=method(options.ranges),
         per_channel=options.per_channel,
         reduce_range=options.reduce_range,
         nodes_to_exclude=left,
     )
+
+
+def method(ranges: str) -> Any:
+    """ONNX Runtime's way to choose ranges, by its name among our options."""
+    from onnxruntime.quantization import CalibrationMethod
+
+    return {
+        "minmax": CalibrationMethod.MinMax,
+        "entropy": CalibrationMethod.Entropy,
+        "percentile": CalibrationMethod.Percentile,
+    }[ranges]
 
 
 class Rows:

@@ -1,0 +1,69 @@
+"""Builds an engine of an ONNX file: TensorRT and TensorRT for RTX share these calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from model_repo.errors import Unsupported
+
+OPTIMAL, LARGEST = 8, 128
+"""Batch sizes: the one that kernels are chosen for, and the largest that an engine takes."""
+
+
+def logger(library: Any) -> Any:
+    """Tells of internal errors alone: what is wrong with a graph, the parser says itself."""
+    return library.Logger(library.Logger.INTERNAL_ERROR)
+
+
+def build(library: Any, data: bytes, capability: Any = None) -> bytes:
+    """The engine of an ONNX file, for the GPU of this machine or for another compute capability.
+
+    Each tensor keeps the type that the file gives it: the network is strongly typed. Raises
+    Unsupported, naming the node, for what the parser refuses, and if nothing can be built.
+    """
+    builder = library.Builder(logger(library))
+    network = read(library, builder, data)
+    settings = builder.create_builder_config()
+    settings.add_optimization_profile(_sizes(builder, network))
+    if capability is not None:
+        settings.num_compute_capabilities = 1
+        settings.set_compute_capability(capability, 0)
+    built = builder.build_serialized_network(network, settings)
+    if built is None:
+        raise Unsupported(f"{_name(library)} built no engine of the model")
+    return bytes(built)
+
+
+def read(library: Any, builder: Any, data: bytes) -> Any:
+    """The network of an ONNX file; raises Unsupported naming the node that the parser refuses."""
+    flag = library.NetworkDefinitionCreationFlag.STRONGLY_TYPED
+    network = builder.create_network(1 << int(flag))
+    parser = library.OnnxParser(network, logger(library))
+    if parser.parse(data):
+        return network
+    error = parser.get_error(0)
+    reason = " ".join(error.desc().split())[:200]
+    raise Unsupported(
+        f"{_name(library)} does not take the node {error.node_name()!r} "
+        f"({error.node_operator()}): {reason}"
+    )
+
+
+def _sizes(builder: Any, network: Any) -> Any:
+    """Batches from 1 to LARGEST; raises Unsupported for any other free axis."""
+    profile = builder.create_optimization_profile()
+    for place in range(network.num_inputs):
+        tensor = network.get_input(place)
+        shape = tuple(tensor.shape)
+        if -1 in shape[1:]:
+            raise Unsupported(
+                f"the input {tensor.name!r} {list(shape)} has a free axis besides the batch, and "
+                "engines are built for fixed ones: give that axis one size"
+            )
+        if shape[:1] == (-1,):
+            profile.set_shape(tensor.name, *((n, *shape[1:]) for n in (1, OPTIMAL, LARGEST)))
+    return profile
+
+
+def _name(library: Any) -> str:
+    return f"{library.__name__} {library.__version__}"
