@@ -1,0 +1,1 @@
+"""Networks as fixed-point circuits: exact maths, Verilog, place-and-route."""
