@@ -15,7 +15,7 @@ def batches(data: Data) -> list[dict[str, Array]]:
     if not len(data):
         raise BadInput(
             "quantize: there are no calibration rows to take ranges from: give some, or choose "
-            "the mode dynamic, weights or bf16, which need none"
+            "the mode dynamic, weights, bf16 or fp16, which need none"
         )
     for name, array in data.inputs.items():
         lost = ~finite_rows(array)

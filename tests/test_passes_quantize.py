@@ -60,7 +60,7 @@ def options(mode: str, **others: Any) -> quantize.Options:
     return quantize.Options(mode=mode, **others)
 
 
-@pytest.mark.parametrize("mode", ["static", "qdq", "dynamic", "weights"])
+@pytest.mark.parametrize("mode", ["static", "qdq", "dynamic", "symmetric", "weights"])
 def test_answers_almost_as_before(
     work: Work, graph: Any, mode: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,14 +98,14 @@ def test_ranges_from_rows_are_unsigned_by_signed_and_per_channel(
     assert any(shapes[n.input[1]] == 1 for n in weights), "a scale for each output channel"
 
 
-@pytest.mark.parametrize("mode", ["static", "qdq", "dynamic", "weights"])
+@pytest.mark.parametrize("mode", ["static", "qdq", "dynamic", "symmetric", "weights"])
 def test_the_same_model_gives_the_same_bytes(work: Work, exported: bytes, mode: str) -> None:
     made = [quantize.apply(onnx.load_from_string(exported), options(mode), work) for _ in range(2)]
     first, second = (each.SerializeToString(deterministic=True) for each in made)
     assert first == second
 
 
-@pytest.mark.parametrize("mode", ["static", "qdq"])
+@pytest.mark.parametrize("mode", ["static", "qdq", "symmetric"])
 def test_a_node_to_skip_stays_in_floating_point(work: Work, graph: Any, mode: str) -> None:
     all_of_it = kinds(quantize.apply(graph, options(mode), work))
     name = next(node.name for node in graph.graph.node if node.op_type == "Gemm")
@@ -127,22 +127,47 @@ def test_the_most_sensitive_layers_are_spared(work: Work, graph: Any) -> None:
         quantize.apply(graph, options("qdq", spare=2), work)
 
 
-def test_bf16_changes_nothing_but_what_the_graph_says_of_itself(work: Work, graph: Any) -> None:
-    made = quantize.apply(onnx.load_from_string(graph.SerializeToString()), options("bf16"), work)
-    assert graphs.precision(made) == "bf16"
+@pytest.mark.parametrize("mode", ["bf16", "fp16"])
+def test_a_mark_changes_nothing_but_what_the_graph_says_of_itself(
+    work: Work, graph: Any, mode: str
+) -> None:
+    made = quantize.apply(onnx.load_from_string(graph.SerializeToString()), options(mode), work)
+    assert graphs.precision(made) == mode
     assert list(made.graph.node) == list(graph.graph.node)
     int8 = quantize.apply(graph, options("qdq"), work)
-    assert integers.quantizing(quantize.apply(int8, options("bf16"), work).graph)
+    assert integers.quantizing(quantize.apply(int8, options(mode), work).graph)
+
+
+def test_symmetric_is_signed_around_0_per_channel_and_leaves_biases_alone(
+    work: Work, graph: Any
+) -> None:
+    made = quantize.apply(graph, options("symmetric"), work)
+    arrays = {i.name: onnx.numpy_helper.to_array(i) for i in made.graph.initializer}
+    pairs = [n for n in made.graph.node if n.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    assert {arrays[n.input[2]].dtype for n in pairs} == {np.dtype(np.int8)}
+    assert not any(arrays[n.input[2]].any() for n in pairs)
+    rounded = {n.output[0]: n for n in pairs}
+    products = [n for n in made.graph.node if n.op_type in ("Conv", "Gemm")]
+    assert [[name in rounded for name in n.input] for n in products] == [[True, True, False]] * 2
+    assert all(arrays[rounded[n.input[1]].input[1]].ndim == 1 for n in products)
+    assert not any(n.output[0] in {p.input[0] for p in pairs} for n in products)
+
+
+def test_searches_try_only_what_cpus_gain_by(work: Work) -> None:
+    assert not {"fp16", "symmetric"} & {*quantize.searched(work.source)["mode"]}
 
 
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        ({"mode": "int8"}, "mode is 'int8': choose one of bf16, dynamic, qdq, static, weights"),
-        ({"ranges": "entropy"}, "ranges belongs to mode qdq, and mode is static"),
+        (
+            {"mode": "int8"},
+            "mode is 'int8': choose one of bf16, dynamic, fp16, qdq, static, symmetric",
+        ),
+        ({"ranges": "entropy"}, "ranges belongs to mode qdq, symmetric, and mode is static"),
         ({"mode": "weights", "reduce_range": True}, "belongs to mode dynamic, qdq, static, and"),
         ({"mode": "static", "bits": 4}, "bits belongs to mode weights, and mode is static"),
-        ({"mode": "bf16", "spare": 1}, "spare belongs to mode dynamic, qdq, static, weights"),
+        ({"mode": "bf16", "spare": 1}, "spare belongs to mode dynamic, qdq, static, symmetric"),
     ],
 )
 def test_options_of_another_mode_are_refused(given: dict[str, Any], reason: str) -> None:
@@ -156,10 +181,13 @@ def test_options_of_another_mode_are_refused(given: dict[str, Any], reason: str)
         ("static", "dynamic", "compute in int8 already"),
         ("qdq", "weights", "compute in int8 already"),
         ("weights", "static", "the weights are integers already"),
-        ("bf16", "static", "put it last, and once"),
-        ("bf16", "bf16", "put it last, and once"),
+        ("symmetric", "static", "compute in int8 already"),
+        ("bf16", "static", "put it last, and only one"),
+        ("bf16", "bf16", "put it last, and only one"),
+        ("bf16", "fp16", "put it last, and only one"),
         ("static", "bf16", ""),
         ("weights", "bf16", ""),
+        ("symmetric", "fp16", ""),
     ],
 )
 def test_modes_that_do_not_compose_are_refused(before: str, after: str, reason: str) -> None:
@@ -178,7 +206,7 @@ def test_what_is_quantized_already_is_refused(work: Work, graph: Any) -> None:
         quantize.apply(made, options("qdq"), work)
 
 
-@pytest.mark.parametrize("mode", ["static", "qdq", "dynamic", "weights"])
+@pytest.mark.parametrize("mode", ["static", "qdq", "dynamic", "symmetric", "weights"])
 def test_a_weight_that_is_no_number_is_refused(work: Work, graph: Any, mode: str) -> None:
     spoilt = next(item for item in graph.graph.initializer if len(item.dims) > 1)
     array = onnx.numpy_helper.to_array(spoilt).copy()
@@ -188,7 +216,7 @@ def test_a_weight_that_is_no_number_is_refused(work: Work, graph: Any, mode: str
         quantize.apply(graph, options(mode), work)
 
 
-@pytest.mark.parametrize("mode", ["static", "qdq"])
+@pytest.mark.parametrize("mode", ["static", "qdq", "symmetric"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_rows_without_finite_ranges_are_refused(
     work: Work, graph: Any, mode: str, bad: float

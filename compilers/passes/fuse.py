@@ -33,15 +33,15 @@ class Options(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 def check_after(options: Options, before: tuple[PassStep, ...]) -> None:
     """Raise BadInput after `quantize`, and after another `fuse`."""
     modes = [step.options.get("mode") for step in before if step.name == "quantize"]
-    if any(mode != "bf16" for mode in modes):
+    if any(mode not in ("bf16", "fp16") for mode in modes):
         raise BadInput(
             "fuse after quantize: it would fold what was rounded for integers back into floating "
             "point: fuse before quantizing"
         )
     if modes:
         raise BadInput(
-            "fuse after quantize in mode bf16, which says how the finished graph may be computed: "
-            "fuse before it"
+            f"fuse after quantize in mode {modes[-1]}, which says how the finished graph may be "
+            "computed: fuse before it"
         )
     if any(step.name == "fuse" for step in before):
         raise BadInput("fuse after fuse: there is nothing left to fold: keep one of the two")

@@ -1,4 +1,4 @@
-"""Compute with fewer bits: int8, bfloat16, or weights kept in 8 or 4 bits."""
+"""Compute with fewer bits: int8, bfloat16, float16, or weights kept in 8 or 4 bits."""
 
 from __future__ import annotations
 
@@ -19,26 +19,30 @@ from model_repo import plugins
 from model_repo.errors import BadInput, FareboxError
 from model_repo.records import PassStep
 
-FORM: Form = "onnx"
+TAKES: Form = "onnx"
+GIVES: Form = "onnx"
 LIBRARIES = ("nncf", "numpy", "onnx", "onnxruntime")
-INT8 = {"static", "qdq", "dynamic"}
+INT8 = {"static", "qdq", "dynamic", "symmetric"}
+MARKS = {"bf16", "fp16"}
 ORDER = {
-    "bf16": "bf16 says how the finished graph may be computed: put it last, and once",
-    "weights": "the weights are integers already, and no mode but bf16 takes those",
+    "mark": "it says how the finished graph may be computed: put it last, and only one of them",
+    "weights": "the weights are integers already, and no mode but bf16 and fp16 takes those",
     "int8": "its layers compute in int8 already: keep one of the two",
 }
+"""Why nothing follows a mode; MARKS may follow the others."""
 
 
 class Options(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """mode: a file in `compilers/quantizers`.
 
     static: int8 through NNCF, ranges from calibration rows. qdq: int8 through ONNX Runtime's own
-    calibration. dynamic: int8, ranges found at each run. weights: only they are integers, for
-    size. bf16: the graph stays, a runtime that can may compute it in bfloat16.
+    calibration. dynamic: int8, ranges found at each run. symmetric: int8 as GPUs and TPUs take it.
+    weights: only they are integers, for size. bf16, fp16: the graph stays, a target that can may
+    compute it in bfloat16 or float16.
 
     skip: names of ONNX nodes that stay in floating point. spare: how many more, those whose int8
     alone costs the answers most. transformer (static): SmoothQuant; auto: if there is attention.
-    bits (weights): 8 or 4. ranges (qdq): how ranges are chosen from what was seen. per_channel
+    bits (weights): 8 or 4. ranges (qdq, symmetric): how they come from what was seen. per_channel
     (qdq, dynamic): one scale for each output channel of a weight, not one for all. reduce_range
     (static, qdq, dynamic): 7 of 8 bits, for CPUs without VNNI, where sums of U8S8 overflow.
     """
@@ -57,14 +61,14 @@ def check_after(options: Options, before: tuple[PassStep, ...]) -> None:
     """Raise BadInput for options of another mode, and after a `quantize` that leaves no room."""
     _mode(options)
     modes = [step.options["mode"] for step in before if step.name == "quantize"]
-    if not modes or (options.mode == "bf16" and "bf16" not in modes):
+    if not modes or (options.mode in MARKS and not MARKS & {*modes}):
         return
-    found = "int8" if modes[-1] in INT8 else modes[-1]
+    found = "int8" if modes[-1] in INT8 else "mark" if modes[-1] in MARKS else modes[-1]
     raise BadInput(f"quantize in mode {options.mode} after mode {modes[-1]}: {ORDER[found]}")
 
 
 def searched(source: Source) -> dict[str, tuple[Any, ...]]:
-    """What a search should try: every mode, and sparing the most sensitive layers."""
+    """What a search should try: each mode that CPUs gain by, and sparing sensitive layers."""
     return {"mode": ("static", "qdq", "dynamic", "weights", "bf16"), "spare": (0, 1, 2)}
 
 
@@ -79,7 +83,7 @@ def apply(model: Any, options: Options, work: Work) -> Any:
 
     mode = _mode(options)
     work.say(f"quantizing, {options.mode}")
-    if options.mode == "bf16":
+    if options.mode in MARKS:
         return mode.quantize(graphs.strip(model), options, (), work)
     integers.check_unquantized(model, "quantize")
     integers.check_float32(model, options.mode)
