@@ -31,6 +31,7 @@ class StablehloSession:
     """
 
     def __init__(self, call: Callable[..., Any], model: Model, has_loops: bool) -> None:
+        self._jax = load_jax()
         self._call: Callable[..., Any] | None = call
         self._inputs = {spec.name: spec for spec in model.inputs}
         self._outputs = {spec.name: dtype_of(spec.datatype, spec.name) for spec in model.outputs}
@@ -59,7 +60,9 @@ class StablehloSession:
     def _compute(self, given: Mapping[str, Array]) -> dict[str, Array]:
         assert self._call, "a session that was closed is not used again"
         try:
-            values = self._call(given)
+            # What is not there yet is waited for, and then computed with, by another thread.
+            there = self._jax.block_until_ready(self._jax.device_put(given))
+            values = self._call(there)
             return {name: np.asarray(values[name], dt) for name, dt in self._outputs.items()}
         except Exception as error:  # XLA's and jax's errors share no parent but Exception
             raise _translated(error) from error
