@@ -22,6 +22,7 @@ AS_USED = [
     "verify",
     "remove",
     "prices",
+    "export",
     "measure",
     "advise",
     "serve",

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from model_repo.errors import Unsupported
 
 OPTIMAL, LARGEST = 8, 128
 """Batch sizes: the one that kernels are chosen for, and the largest that an engine takes."""
+_CODE_PLACE = re.compile(r"\s*In \w+ at \S+|^I?[A-Z]\w+::\w+: Error Code \d+: ")
+"""What it says of its own code, which nobody but its makers can look up."""
 
 
 def logger(library: Any) -> Any:
-    """Tells of internal errors alone: what is wrong with a graph, the parser says itself."""
-    return library.Logger(library.Logger.INTERNAL_ERROR)
+    """Prints nothing, and keeps what went wrong in `errors`."""
+    ilogger: Any = library.ILogger
+
+    class Keeping(ilogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            ilogger.__init__(self)
+            self.errors: list[str] = []
+
+        def log(self, severity: Any, text: str) -> None:
+            if severity in (ilogger.ERROR, ilogger.INTERNAL_ERROR):
+                self.errors.append(_CODE_PLACE.sub("", " ".join(text.split())))
+
+    return Keeping()
 
 
 def build(library: Any, data: bytes, capability: Any = None) -> bytes:
@@ -21,8 +35,9 @@ def build(library: Any, data: bytes, capability: Any = None) -> bytes:
     Each tensor keeps the type that the file gives it: the network is strongly typed. Raises
     Unsupported, naming the node, for what the parser refuses, and if nothing can be built.
     """
-    builder = library.Builder(logger(library))
-    network = read(library, builder, data)
+    log = logger(library)
+    builder = library.Builder(log)
+    network = read(library, builder, data, log)
     settings = builder.create_builder_config()
     settings.add_optimization_profile(_sizes(builder, network))
     if capability is not None:
@@ -30,15 +45,16 @@ def build(library: Any, data: bytes, capability: Any = None) -> bytes:
         settings.set_compute_capability(capability, 0)
     built = builder.build_serialized_network(network, settings)
     if built is None:
-        raise Unsupported(f"{_name(library)} built no engine of the model")
+        reason = (log.errors or ["it gives no reason"])[0][:300]
+        raise Unsupported(f"{_name(library)} built no engine of the model: {reason}")
     return bytes(built)
 
 
-def read(library: Any, builder: Any, data: bytes) -> Any:
+def read(library: Any, builder: Any, data: bytes, log: Any) -> Any:
     """The network of an ONNX file; raises Unsupported naming the node that the parser refuses."""
     flag = library.NetworkDefinitionCreationFlag.STRONGLY_TYPED
     network = builder.create_network(1 << int(flag))
-    parser = library.OnnxParser(network, logger(library))
+    parser = library.OnnxParser(network, log)
     if parser.parse(data):
         return network
     error = parser.get_error(0)

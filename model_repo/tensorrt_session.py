@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     import torch
 
 
+PLACE = "cuda"
+"""Where the tensors of engines lie."""
+
+
 def load(name: str) -> Any:
     """TensorRT's package, or that for RTX; raises MissingExtra."""
     import importlib
@@ -60,12 +64,10 @@ def open_engine(library: Any, plan: bytes, model: Model) -> TorchSession:
             f"{library.__name__} {library.__version__} does not take the engine of {model.name}: "
             "it was built by another version or for another GPU; compile the variant again"
         )
-    return TorchSession(_prepare((maker, engine), model, "cuda"), model, "cuda")
+    return TorchSession(_prepare((maker, engine), model), model, "cuda")
 
 
-def _prepare(
-    opened: tuple[Any, Any], model: Model, place: str
-) -> Callable[[Tensors], Callable[[], Tensors]]:
+def _prepare(opened: tuple[Any, Any], model: Model) -> Callable[[Tensors], Callable[[], Tensors]]:
     """Steps over one context, since runs on one GPU wait for each other anyway."""
     import torch
 
@@ -78,7 +80,7 @@ def _prepare(
             spec.name: torch.empty(
                 tuple(context.get_tensor_shape(spec.name)),
                 dtype=_torch_type(spec.datatype),
-                device=place,
+                device=PLACE,
             )
             for spec in model.outputs
         }
@@ -88,7 +90,7 @@ def _prepare(
                 context.set_input_shape(name, tuple(tensor.shape))
             for name, tensor in (*inputs.items(), *outputs.items()):
                 context.set_tensor_address(name, tensor.data_ptr())
-            if not context.execute_async_v3(_stream(place)):
+            if not context.execute_async_v3(_stream()):
                 raise RuntimeError("TensorRT could not start the engine")
             return outputs
 
@@ -104,7 +106,7 @@ def _torch_type(datatype: str) -> torch.dtype:
     return torch.from_numpy(np.empty(0, dtype_of(datatype, "output"))).dtype
 
 
-def _stream(place: str) -> int:
+def _stream() -> int:
     import torch
 
-    return int(torch.cuda.current_stream().cuda_stream) if place == "cuda" else 0
+    return int(torch.cuda.current_stream().cuda_stream) if PLACE == "cuda" else 0
