@@ -81,13 +81,12 @@ def _point(size: int, load: Load, card: Card, launched: str) -> LatencyPoint:
 
 def bounds(load: Load, card: Card, launched: str) -> tuple[float, float]:
     """Seconds for one batch, the least and the likely most; see the formulas above."""
-    computed = sum(
-        kernel.flops / _peak(card, kernel.precision, best=True) for kernel in load.kernels
-    )
+    kernels = _launches(load, launched)
+    computed = sum(each.flops / _peak(card, each.precision, best=True) for each in kernels)
     moved = max(0.0, load.weight_bytes - card.cache_bytes) + load.io_bytes
     low = max(computed, moved / card.memory_bytes_s)
-    kernels = sum(_likely(kernel, card, launched) for kernel in _launches(load, launched))
-    return low, kernels + load.io_bytes / card.host_bytes_s + 2 * COPY_S
+    likely = sum(_likely(each, card, launched) for each in kernels)
+    return low, likely + load.io_bytes / card.host_bytes_s + 2 * COPY_S
 
 
 def _launches(load: Load, launched: str) -> list[Kernel]:
