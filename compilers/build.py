@@ -20,7 +20,8 @@ from compilers.profiling.profiles import MEASURED_WITH, Profiler
 from compilers.progress import Progress
 from compilers.sensitivity import record
 from compilers.steps import Step, produce, read_artifact
-from model_repo.errors import FareboxError, Unsupported
+from model_repo import runtime
+from model_repo.errors import FareboxError, MissingDevice, MissingExtra, Unsupported
 from model_repo.findings import note_skip
 from model_repo.records import Skip, Variant, VariantKey
 from model_repo.store import Store
@@ -121,6 +122,9 @@ class Build:
             if isinstance(error, Unsupported):
                 self._settle(planned, str(error))
                 return
+            if isinstance(error, MissingExtra | MissingDevice):
+                self._skip(planned.key, Skip(str(error)))
+                return
             self.failures[name] = _reason(error)
             self._note(planned.key, Skip(self.failures[name]))
             self.progress.remark(f"{name} failed: {self.failures[name]}")
@@ -165,7 +169,7 @@ class Build:
                 entrants[key.variant] = self.store.artifact(shelved), shelved.artifact.format
             if key not in made or planned.kind == "reference":
                 kept.add(key.variant)
-        if not made or len(entrants) < 2:
+        if not made or len(entrants) < 2 or not _run_here(formats):
             return {}
         self.progress.say("racing its formats")
         recipe, data = self.plan.recipe, self.materials.splits.held_out
@@ -180,22 +184,28 @@ class Build:
 
     def _shelve(self, planned: PlannedVariant, step: Step, folder: Path) -> Variant:
         artifact = read_artifact(folder)
-        profile = self.profiler.profile(planned, step, folder, artifact)
+        known = self.profiler.profile(planned, step, folder, artifact)
         variant = Variant(
             planned.key,
             planned.kind,
             planned.target.TARGET,
             artifact,
-            profile,
+            known.profile,
             tuple(chosen.record for chosen in planned.passes),
             step.digest,
-            forms.facts(folder).notes,
+            forms.facts(folder).notes | known.notes,
         )
         model = self.materials.model
         self.store.commit_model(model, example.request(model, self.materials.splits.held_out))
         self.store.commit(variant, folder / artifact.path)
         self._note(planned.key, None)
         return variant
+
+
+def _run_here(formats: Sequence[PlannedVariant]) -> bool:
+    """Whether times taken here hold for the target of these."""
+    openers = (runtime.load(planned.artifact_format) for planned in formats)
+    return all(opener.device() == formats[0].target.TARGET for opener in openers)
 
 
 def _reason(error: Exception) -> str:

@@ -132,10 +132,8 @@ class Target(Protocol):
     FORMATS holds what it can be given, each named like the runtime that opens it; where there are
     several, what was measured says which of them is worth keeping. A file may also define
 
-    * `finish(path, folder, job) -> Artifact`, a second step, kept apart from the first since it
-      takes long: what `lower` wrote lies at `path`, what is to take its place goes into `folder`,
-    * `estimate(path, artifact_format, job) -> Estimate`, asked where the artifact's runtime does
-      not run on the target's own hardware.
+    `finish(path, folder, job) -> Artifact`: a second step, kept apart from the first since it takes
+    long. What `lower` wrote lies at `path`, what is to take its place goes into `folder`.
     """
 
     TARGET: str
@@ -147,4 +145,10 @@ class Target(Protocol):
 
         Raises Unsupported, with the reason, for a model that this format cannot hold or that this
         machine cannot run, and BadInput for a broken one.
+        """
+
+    def estimate(self, path: Path, artifact_format: str, job: Job) -> Estimate:
+        """Asked where the artifact's runtime does not run on the target's own hardware.
+
+        Raises MissingExtra if what could tell is not installed.
         """

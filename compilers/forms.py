@@ -1,4 +1,4 @@
-"""The two forms a model takes while it is compiled, and how a step keeps each in its folder."""
+"""The forms a model takes while it is compiled, and how a step keeps each in its folder."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, json
 
+from compilers.fpga import fixed
+from compilers.fpga.fixed import FixedModel
 from compilers.graph import graphs
 from compilers.source import Source
 from compilers.training.resize import load_resized
@@ -34,7 +36,7 @@ class Facts(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def save(model: Any, notes: dict[str, float | str], folder: Path) -> None:
-    """Write a model of either form, and its notes, into `folder`."""
+    """Write a model of any form, and its notes, into `folder`."""
     network = ""
     if isinstance(model, TorchModel):
         from safetensors.torch import save_file
@@ -43,6 +45,8 @@ def save(model: Any, notes: dict[str, float | str], folder: Path) -> None:
         state = {k: v.detach().clone().contiguous() for k, v in model.module.state_dict().items()}
         save_file(state, folder / WEIGHTS)
         network = model.network
+    elif isinstance(model, FixedModel):
+        fixed.save(model, folder)
     else:
         graphs.write(model, folder / GRAPH)
     (folder / FACTS).write_bytes(json.encode(Facts(notes, network)))
@@ -54,7 +58,9 @@ def facts(folder: Path) -> Facts:
 
 
 def load(folder: Path, source: Source, seed: int) -> Any:
-    """The model a step left in `folder`: a TorchModel, in eval mode, or an onnx.ModelProto."""
+    """The model a step left in `folder`; a TorchModel is in eval mode."""
+    if fixed.is_saved(folder):
+        return fixed.load(folder)
     if not (folder / WEIGHTS).exists():
         import onnx
 

@@ -83,6 +83,7 @@ class Batcher:
         return (
             batch.expected_end_s - batch.started_s <= self._inline_s
             and batch.lane.offer.is_fixed_size
+            and not batch.lane.offer.stands_in
             and self._stretch.get(batch.replica.id, 0.0) <= _STRETCHED
         )
 

@@ -94,12 +94,17 @@ class DataPlane:
             "forecast_latency_ms": facts.forecast_latency_s * 1e3,
             "slo_met": is_met,
         }
+        if facts.source != "measured":
+            parameters["profile_source"] = facts.source
+        if facts.runs_on:
+            parameters["runs_on"] = facts.runs_on
+            parameters["target_cost_usd"] = facts.target_cost_usd
         if facts.escalated is not None:
             parameters["escalated_rows"] = facts.escalated
         if self.settings.report_only:
             parameters["routed_variant"] = route.candidate.key.variant
         if request.explain:
-            parameters["explain"] = explain.text(route, request.slo)
+            parameters["explain"] = explain.text(route, request.slo, entry.offers)
         return _response(entry, request, served.outputs, parameters)
 
     def _pending(self, entry: Entry, request: InferRequest, items: int) -> Pending:

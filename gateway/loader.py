@@ -161,6 +161,7 @@ def _has_stages(
 
 def _open(store: Store, model: Model, variant: Variant, slots: int) -> Session:
     opener = runtime.load(variant.artifact.format)
+    opener.check()
     session = opener.open_session(store.artifact(variant), model, slots)
     warm_up(session, model, variant.profile.largest_batch if opener.COMPILES_SIZES else 1, slots)
     return session
@@ -182,6 +183,7 @@ def _offer(
         profile.source == "measured" or settings.allow_estimated,
         all(-1 not in spec.shape[1 if model.batches else 0 :] for spec in model.inputs),
         cascade,
+        runtime.device(variant),
     )
 
 

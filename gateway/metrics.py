@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -24,8 +24,10 @@ _ACCOUNT = ["model", "version", "variant", "target", "tenant"]
 class Page:
     """A collector that counts nothing itself."""
 
-    def __init__(self, plane: DataPlane, version: str, instance: str) -> None:
-        self._plane, self._version, self._instance = plane, version, instance
+    def __init__(
+        self, plane: DataPlane, version: str, instances: Callable[[], dict[str, str]]
+    ) -> None:
+        self._plane, self._version, self._instances = plane, version, instances
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -118,18 +120,17 @@ class Page:
         )
 
     def _money(self) -> Iterator[Metric]:
-        ledger = self._plane.scheduler.ledger
+        books = self._plane.scheduler.books
         now_ns = time.monotonic_ns()
+        pools = [(name, books[device]) for device, name in self._instances().items()]
         yield _counter(
             "farebox_device_seconds_total",
             "Device time provisioned so far, less what running batches hold.",
             ["instance", "state"],
-            [
-                ((self._instance, "attributed"), ledger.attributed_ns / 1e9),
-                ((self._instance, "idle"), ledger.idle_ns(now_ns) / 1e9),
-            ],
+            [((name, "attributed"), ledger.attributed_ns / 1e9) for name, ledger in pools]
+            + [((name, "idle"), ledger.idle_ns(now_ns) / 1e9) for name, ledger in pools],
         )
-        accounts = [(key, ledger.dollars(key)) for key in ledger.accounts()]
+        accounts = [(key, books.dollars(key)) for key in books.accounts()]
         labels = [((k.model, k.version, k.variant, k.target, k.tenant), usd) for k, usd in accounts]
         yield _counter(
             "farebox_cost_usd_total",
@@ -160,6 +161,21 @@ class Page:
 
     def _state(self) -> Iterator[Metric]:
         offers = self._plane.catalog.offers()
+        yield _gauge(
+            "farebox_variant_info",
+            "Where a variant runs, and whether its profile was measured, emulated or estimated.",
+            ["model", "version", "variant", "target", "runs_on", "source"],
+            [
+                (
+                    (
+                        *(offer.key.model, offer.key.version, offer.key.variant),
+                        *(offer.variant.target, offer.device, offer.variant.profile.source),
+                    ),
+                    1.0,
+                )
+                for offer in offers
+            ],
+        )
         states: dict[tuple[str, str, str, str, str], int] = {}
         for replica, target in self._plane.replicas():
             at = (

@@ -7,10 +7,8 @@ import logging
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import version
 
 import grpc
@@ -18,9 +16,9 @@ import grpc
 from gateway import loader, log
 from gateway.backends.inprocess import InProcess
 from gateway.batcher import Batcher
+from gateway.bookkeeping import Bookkeeping
 from gateway.core.admission import Admission
 from gateway.core.catalog import Identity
-from gateway.core.ledger import Ledger
 from gateway.core.scheduler import Scheduler
 from gateway.cpus import available
 from gateway.dataplane import DataPlane
@@ -30,9 +28,6 @@ from gateway.settings import Settings
 from model_repo.prices import PriceBook
 from model_repo.store import Store
 
-_LOCAL_TARGET = "cpu"
-_MINUTE_S = 60.0
-
 
 class Server:
     """One gateway process."""
@@ -40,8 +35,7 @@ class Server:
     def __init__(self, settings: Settings, store: Store, prices: PriceBook) -> None:
         self.settings, self._store, self._prices = settings, store, prices
         self._cores = settings.cores or available()
-        self._day = _today()
-        self._price = prices.target_price(_LOCAL_TARGET, self._day)
+        self._bookkeeping = Bookkeeping(prices, self._cores)
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
         self._fingerprint = ""
@@ -51,18 +45,20 @@ class Server:
 
         Raises BadInput when a port is taken.
         """
-        ledger = Ledger(self._cores, time.monotonic_ns(), self._price.usd_per_device_s)
         admission = Admission(self.settings.max_in_flight)
-        scheduler = Scheduler(ledger, admission, self.settings.margin_s, self.settings.report_only)
+        scheduler = Scheduler(
+            self._bookkeeping.books, admission, self.settings.margin_s, self.settings.report_only
+        )
         backend = InProcess(self._cores)
         batcher = Batcher(scheduler, backend, self.settings.inline_s)
         self.plane = DataPlane(self.settings, scheduler, batcher)
-        page = Page(self.plane, version("farebox"), self._price.instance)
+        page = Page(self.plane, version("farebox"), self._bookkeeping.instances)
         self.fronts = Fronts(self.settings, self.plane, page.scrape)
         self._watch_signals()
         await self._load()
         await self.fronts.open()
-        watchers = [asyncio.create_task(each) for each in (self._poll(), self._keep_books(ledger))]
+        keeping = self._bookkeeping.keep(self._reload.set)
+        watchers = [asyncio.create_task(each) for each in (self._poll(), keeping)]
         log.event("listening", self._where())
         on_ready(self)
         await self._stop.wait()
@@ -122,7 +118,7 @@ class Server:
             self._prices,
             self.settings,
             self._cores,
-            self._day,
+            self._bookkeeping.day,
             self.plane.loaded,
         )
         before = self.plane.loaded
@@ -132,45 +128,16 @@ class Server:
         if loaded.capped and (before is None or loaded.capped != before.capped):
             left_out = [str(key) for key in loaded.capped]
             log.event("left out by memory_cap_bytes", {"variants": left_out}, logging.WARNING)
+        self._bookkeeping.open(offer.device for offer in loaded.catalog.offers())
         self.plane.adopt(loaded)
         variants = [str(offer.key) for offer in loaded.catalog.offers()]
         if before is None or _gist(loaded) != _gist(before):
             log.event("catalog loaded", {"variants": variants})
 
-    async def _keep_books(self, ledger: Ledger) -> None:
-        """Close each minute, and every sum when the price of a device-second changes."""
-        while True:
-            await asyncio.sleep(min(_MINUTE_S, _seconds_to_midnight()))
-            try:
-                self._close_minute(ledger)
-            except Exception as error:  # the next minute is closed all the same
-                log.event(f"closing the minute failed: {error!r}", level=logging.ERROR)
-
-    def _close_minute(self, ledger: Ledger) -> None:
-        ledger.close_minute(time.monotonic_ns())
-        if self._day == _today():
-            return
-        self._day = _today()
-        price = self._prices.target_price(_LOCAL_TARGET, self._day)
-        if price != self._price:
-            self._price = price
-            ledger.change_price(time.monotonic_ns(), price.usd_per_device_s)
-            self._reload.set()
-
 
 def _gist(loaded: loader.Loaded) -> tuple[set[Identity], list[str]]:
     """What of a catalog is worth a line in the log when it differs."""
     return {offer.identity for offer in loaded.catalog.offers()}, loaded.problems
-
-
-def _today() -> date:
-    return datetime.now(UTC).date()
-
-
-def _seconds_to_midnight() -> float:
-    now = datetime.now(UTC)
-    tomorrow = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), UTC)
-    return (tomorrow - now).total_seconds()
 
 
 def serve(server_of: Callable[[], Server], on_ready: Callable[[Server], None]) -> None:

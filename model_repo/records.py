@@ -108,6 +108,9 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     cpu_flags: the host's instruction sets on which speed depends. others_share: of the host's CPU
     time, what other processes took meanwhile. accuracy_origin: where accuracy was measured, if
     that was not with the rest: another host changes times, not answers.
+    source: measured on the target's own hardware; emulated, its design was run bit for bit and
+    timed by its clock; estimated, by the maker's compiler or from published figures. Of the last
+    two every time is the upper end of what is likely, and host says whose figure it is.
     """
 
     accuracy: float
@@ -130,7 +133,12 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def is_settled(self) -> bool:
-        """Whether the host was quiet and every median held, as far as one measurement tells."""
+        """Whether the host was quiet and every median held, as far as one measurement tells.
+
+        What was not measured was not disturbed.
+        """
+        if self.source != "measured":
+            return True
         return self.others_share <= QUIET and all(point.is_settled for point in self.latency)
 
     @property

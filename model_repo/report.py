@@ -53,11 +53,11 @@ def rows(
 ) -> list[Row]:
     """The rows of one model version, the dearest first; raises BadInput for an unpriced target.
 
-    Only what this machine can serve and what was not merely estimated competes for the front.
+    Only what this machine can serve and what was measured competes for the front.
     """
     prices = {v.target: book.target_price(v.target, day) for v in variants}
     servable = {v.key for v in variants if is_servable(v)}
-    competing = [v for v in variants if v.key in servable and v.profile.source != "estimated"]
+    competing = [v for v in variants if v.key in servable and v.profile.source == "measured"]
     best = {v.key for v in front(competing, lambda v: _usd(v.profile.best_point, prices[v.target]))}
     made = [_row(v, prices[v.target], v.key in servable, v.key in best, metric) for v in variants]
     return sorted(made, key=lambda row: (-row.usd_per_million, row.variant))

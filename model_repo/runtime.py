@@ -63,6 +63,14 @@ def load(artifact_format: str) -> Runtime:
     return cast(Runtime, plugins.load(PACKAGE, artifact_format))
 
 
+def device(variant: Variant) -> str:
+    """The target whose hardware this machine runs the variant on; its own if nobody can say."""
+    try:
+        return load(variant.artifact.format).device()
+    except NotFound:
+        return variant.target
+
+
 def is_servable(variant: Variant) -> bool:
     """Whether this machine has the runtime that the variant's artifact needs."""
     try:

@@ -20,6 +20,7 @@ from gateway.backends.inprocess import InProcess
 from gateway.batcher import Batcher
 from gateway.core.admission import Admission
 from gateway.core.batching import Lane, Pending
+from gateway.core.books import Books
 from gateway.core.catalog import Entry, Offer
 from gateway.core.curve import curve
 from gateway.core.ledger import Ledger
@@ -50,9 +51,10 @@ from policies.routing import cheapest
 SIZES = (1, 2, 4, 8)
 USD_PER_DEVICE_S = 0.001
 PRICES = """
-targets: {cpu: box}
+targets: {cpu: box, tpu: chip}
 prices:
   - {instance: box, device: vcpu, devices: 2, usd_per_hour: 7.2, from: 2020-01-01, source: tests}
+  - {instance: chip, device: tpu, devices: 1, usd_per_hour: 36, from: 2020-01-01, source: tests}
 """
 TOY = Model(
     "toy", "1", (TensorSpec("x", "FP32", (-1, 4)),), (TensorSpec("y", "FP32", (-1, 2)),), True
@@ -61,7 +63,7 @@ _numbers = itertools.count()
 
 
 def prices() -> PriceBook:
-    """One instance type of two CPUs, 0.001 usd for a device-second."""
+    """A box of two CPUs, 0.001 usd for a device-second, and a chip, 0.01 usd for one."""
     return parse_price_book(PRICES, "prices")
 
 
@@ -157,7 +159,7 @@ def scheduler(
 ) -> Scheduler:
     """A scheduler over the default policy, opened at 0."""
     ledger = Ledger(devices, 0, USD_PER_DEVICE_S)
-    made = Scheduler(ledger, Admission(max_in_flight), 0.0, report_only)
+    made = Scheduler(Books(ledger), Admission(max_in_flight), 0.0, report_only)
     adopt(made, *entries, is_best_effort=is_best_effort, slots=slots)
     return made
 
@@ -234,7 +236,7 @@ async def serving(store: Store, devices: int = 2, **settings: Any) -> AsyncItera
     known = Settings(**settings)
     ledger = Ledger(devices, 0, USD_PER_DEVICE_S)
     admission = Admission(known.max_in_flight)
-    made = Scheduler(ledger, admission, known.margin_s, known.report_only)
+    made = Scheduler(Books(ledger), admission, known.margin_s, known.report_only)
     backend = InProcess(devices)
     plane = DataPlane(known, made, Batcher(made, backend, known.inline_s))
     plane.adopt(load(store, **settings))

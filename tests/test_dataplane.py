@@ -110,7 +110,7 @@ def test_no_rows_are_answered_without_a_run(store: Store) -> None:
     async def play(plane: DataPlane) -> None:
         answer = await plane.infer(now(0))
         assert answer.outputs["y"].shape == (0, 2) and answer.parameters["cost_usd"] == 0.0
-        assert plane.scheduler.ledger.attributed_ns == 0
+        assert plane.scheduler.books["cpu"].attributed_ns == 0
 
     drive(store, play)
 
@@ -141,7 +141,7 @@ def test_a_deadline_ends_a_request_that_runs(store: Store) -> None:
         let.opened.set()
         await until(lambda: plane.scheduler.admission.in_flight == 0)
         assert plane.scheduler.tally.slos == {("latency", False): 1}
-        assert plane.scheduler.ledger.attributed_ns == 1000
+        assert plane.scheduler.books["cpu"].attributed_ns == 1000
 
     drive(store, play)
 

@@ -35,7 +35,7 @@ def starts(made: Scheduler, now_s: float) -> list[Batch]:
 
 
 def usage(made: Scheduler) -> dict[str, int]:
-    ledger = made.ledger
+    ledger = made.books["cpu"]
     return {key.variant: ledger.usage_ns(key) for key in ledger.accounts() if key.variant}
 
 
@@ -109,7 +109,7 @@ def test_a_cascade_is_chosen_like_any_other_and_explained_with_its_stages() -> N
     bounds = slo(accuracy=0.9)
     route = made.arrive(found, pending(slo=bounds), "", 0.0, 0.5)
     assert route.candidate.key.variant == "cas"
-    told = explain.text(route, bounds)
+    told = explain.text(route, bounds, found.offers)
     assert '"chosen":"cas"' in told and '"first":"low","second":"ref","threshold":0.5' in told
     strict = made.arrive(found, pending(slo=slo(accuracy=0.94)), "", 0.0, 0.5)
     assert strict.candidate.key.variant == "ref"
@@ -154,7 +154,7 @@ def test_savings_are_booked_once_with_the_answer() -> None:
     whole = pending(4)
     made.arrive(found, whole, "cas", 0.0, 0.5)
     made.done(starts(made, 0.0)[0], 0.1, 4_000, unsure={0: 2})
-    ledger = made.ledger
+    ledger = made.books["cpu"]
     first, second = (AccountKey("toy", "1", name, "cpu", "default") for name in ("low", "ref"))
     assert ledger.dollars(first).reference == 0.0, "it may still fail"
     made.done(starts(made, 0.1)[0], 0.2, 9_000)
@@ -171,7 +171,9 @@ def test_a_failed_second_stage_fails_the_request_and_saves_nothing() -> None:
     made.done(starts(made, 0.0)[0], 0.1, 4_000, unsure={0: 2})
     (answer,) = made.done(starts(made, 0.1)[0], 0.2, 9_000, failed={0})
     assert answer.facts.cost_usd == pytest.approx(13_000e-9 * USD)
-    assert all(made.ledger.dollars(key).reference == 0.0 for key in made.ledger.accounts())
+    assert all(
+        made.books["cpu"].dollars(key).reference == 0.0 for key in made.books["cpu"].accounts()
+    )
     assert made.admission.in_flight == 0
 
 
@@ -254,9 +256,9 @@ def test_report_only_meters_the_cascade_it_would_have_routed_to_by_its_profile()
     assert batch.lane.key.variant == "ref"
     (answer,) = made.done(batch, 0.3, 1_000)
     assert answer.facts.key.variant == "ref" and answer.facts.escalated is None
-    (account,) = made.ledger.accounts()
+    (account,) = made.books["cpu"].accounts()
     routed = found.offer("cas").curve.device(4) * USD
-    assert made.ledger.dollars(account).routed == pytest.approx(routed)
+    assert made.books["cpu"].dollars(account).routed == pytest.approx(routed)
 
 
 def test_report_only_meters_a_pinned_cascade_once_by_the_profile_of_both_stages() -> None:
@@ -265,7 +267,7 @@ def test_report_only_meters_a_pinned_cascade_once_by_the_profile_of_both_stages(
     made.arrive(found, pending(4), "cas", 0.0, 0.5)
     made.done(starts(made, 0.0)[0], 0.1, 40_000_000, unsure={0: 2})
     made.done(starts(made, 0.1)[0], 0.2, 90_000_000)
-    dollars = [made.ledger.dollars(key) for key in made.ledger.accounts()]
+    dollars = [made.books["cpu"].dollars(key) for key in made.books["cpu"].accounts()]
     routed = found.offer("cas").curve.device(4) * USD
     assert sum(usd.routed for usd in dollars) == pytest.approx(routed)
     assert sum(usd.usage for usd in dollars) == pytest.approx(0.13 * USD)

@@ -75,7 +75,7 @@ def test_answers_are_the_offline_ones_row_by_row_and_the_ledger_adds_up(
             if served == "cas":
                 assert answer.parameters["escalated_rows"] == goes_on.sum()
                 seen, went_on = seen + len(goes_on), went_on + int(goes_on.sum())
-        ledger, tally = plane.scheduler.ledger, plane.scheduler.tally
+        ledger, tally = plane.scheduler.books["cpu"], plane.scheduler.tally
         now = time.monotonic_ns()
         assert ledger.attributed_ns + ledger.idle_ns(now) == ledger.provisioned_ns(now)
         paid = sum(float(answer.parameters["cost_usd"]) for answer in answers)
@@ -100,7 +100,7 @@ def test_it_is_routed_to_and_seen(tmp_path: Path) -> None:
         assert known["cas"]["expected_escalation"] == 0.25 and "first" not in known["ref"]
         only = await plane.infer(ask(8, 1, outputs=(OutputAsk("best"),)))
         assert list(only.outputs) == ["best"]
-        page = Page(plane, "1", "box").scrape().decode()
+        page = Page(plane, "1", lambda: {"cpu": "box"}).scrape().decode()
         label = '{model="staged",variant="cas",version="1"}'
         assert f"farebox_cascade_rows_total{label} 16.0" in page
         went_on = 2 * int(answer.parameters["escalated_rows"])

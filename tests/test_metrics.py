@@ -33,6 +33,7 @@ NAMES = {
     "farebox_route_refusals": "counter",
     "farebox_replicas": "gauge",
     "farebox_accuracy_low": "gauge",
+    "farebox_variant_info": "gauge",
     "farebox_forecast_error_ratio": "gauge",
 }
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -57,9 +58,9 @@ def pages(tmp_path: Path) -> list[bytes]:
 
     async def main() -> None:
         async with serving(store) as plane:
-            ledger = plane.scheduler.ledger
+            ledger = plane.scheduler.books["cpu"]
             ledger._opened_ns = time.monotonic_ns()
-            page = Page(plane, "1.2", "box")
+            page = Page(plane, "1.2", lambda: {"cpu": "box"})
             seen.append(page.scrape())
             for bounds in (slo(), slo(60.0, 0.9), slo(accuracy=0.99)):
                 try:

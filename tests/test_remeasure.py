@@ -97,11 +97,16 @@ def test_estimates_are_replaced_and_what_was_emulated_stays_so(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shelve(store, "cpu-int8", profile(source="estimated"))
-    shelve(store, "rtl-int4", profile(source="emulated"))
+    shelve(store, "fpga-int4", profile(source="emulated"), target="fpga")
     assert run("--repository", store.root) == 0
     assert one(store, "cpu-int8").profile.source == "measured"
-    assert one(store, "rtl-int4").profile.source == "emulated"
-    assert "was estimated" in capsys.readouterr().out
+    assert one(store, "fpga-int4").profile == profile(source="emulated")
+    told = capsys.readouterr()
+    assert "was estimated" in told.out
+    assert "left as they were, since this machine has no hardware of their targets" in told.err
+    assert "fpga-int4" in told.err
+    assert run("digits/1/fpga-int4", "--repository", store.root) == 1
+    assert "it is for the target fpga, and this machine has none" in capsys.readouterr().err
 
 
 def test_json_has_both_profiles(store: Store, capsys: pytest.CaptureFixture[str]) -> None:

@@ -193,7 +193,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def the_ledger_adds_up(self) -> None:
-        ledger, now = self.made.ledger, round(self.now * 1e9)
+        ledger, now = self.made.books["cpu"], round(self.now * 1e9)
         idle = ledger.idle_ns(now)
         assert idle >= 0
         assert ledger.attributed_ns + idle + ledger.held_ns(now) == ledger.provisioned_ns(now)
@@ -212,7 +212,9 @@ class Life(RuleBasedStateMachine):
                         self.answer(answer.pending, answer.facts)
         assert not self.queued and not self.running
         assert self.made.admission.in_flight == 0 and self.made.pool.is_idle()
-        assert self.usd == pytest.approx(self.made.ledger.usd(self.made.ledger.attributed_ns))
+        assert self.usd == pytest.approx(
+            self.made.books["cpu"].usd(self.made.books["cpu"].attributed_ns)
+        )
         for name, count in self.asked.items():
             counted = sum(n for (bound, _), n in self.made.tally.slos.items() if bound == name)
             assert counted == count, "each bound asked for is counted exactly once"
@@ -236,10 +238,10 @@ def test_requests_of_one_turn_share_a_batch_and_its_cost() -> None:
     assert batch.pendings == each and batch.items == 6
     answers = made.done(batch, 0.2, 6_000_001)
     costs = [answer.facts.cost_usd for answer in answers]
-    assert sum(costs) == pytest.approx(made.ledger.usd(6_000_001))
+    assert sum(costs) == pytest.approx(made.books["cpu"].usd(6_000_001))
     assert costs[2] == pytest.approx(3 * costs[0], rel=1e-6)
     assert [answer.facts.queue_s for answer in answers] == [0.01] * 3
-    assert made.ledger.attributed_ns == 6_000_001
+    assert made.books["cpu"].attributed_ns == 6_000_001
 
 
 def test_what_stands_behind_a_batch_and_is_late_does_not_run() -> None:
@@ -271,7 +273,7 @@ def test_report_only_serves_the_reference_and_meters_the_route() -> None:
     (batch,) = starts(made, 0.0)
     assert batch.lane.key.variant == "ref"
     (answer,) = made.done(batch, 0.2, 100_000_000)
-    dollars = made.ledger.dollars(made.ledger.accounts()[0])
+    dollars = made.books["cpu"].dollars(made.books["cpu"].accounts()[0])
     assert answer.facts.key.variant == "ref" and dollars.usage == pytest.approx(1e-4)
     assert dollars.routed == pytest.approx(1e-5) and dollars.reference == pytest.approx(1e-4)
 
@@ -290,9 +292,9 @@ def test_the_counterfactual_is_the_reference_at_the_same_batch_size() -> None:
         made.arrive(found, pending(), "", 0.0, 0.5)
     (batch,) = starts(made, 0.0)
     made.done(batch, 1.0, 1000)
-    (key,) = made.ledger.accounts()
+    (key,) = made.books["cpu"].accounts()
     reference = found.reference.curve.device(4)
-    assert made.ledger.dollars(key).reference == pytest.approx(reference * 0.001, rel=1e-6)
+    assert made.books["cpu"].dollars(key).reference == pytest.approx(reference * 0.001, rel=1e-6)
 
 
 def test_an_artifact_that_went_away_finishes_its_queue_on_its_own_replica() -> None:
@@ -336,7 +338,7 @@ def test_a_caller_that_left_meets_no_bound_and_one_that_was_late_misses_it(is_la
     made.cancel(each, is_late)
     made.done(batch, 0.1, 1000)
     assert made.tally.slos == ({("latency", False): 1} if is_late else {})
-    assert made.ledger.attributed_ns == 1000, "what ran is charged all the same"
+    assert made.books["cpu"].attributed_ns == 1000, "what ran is charged all the same"
 
 
 def test_a_request_that_failed_pays_for_its_time_and_saves_nothing() -> None:
@@ -347,12 +349,12 @@ def test_a_request_that_failed_pays_for_its_time_and_saves_nothing() -> None:
         made.arrive(found, one, "", 0.0, 0.5)
     (batch,) = starts(made, 0.0)
     made.done(batch, 0.1, 2000, failed={1})
-    (account,) = made.ledger.accounts()
-    usd = made.ledger.dollars(account)
-    alone = made.ledger.usd(round(batch.lane.offer.curve.device(2) / 2 * 1e9))
-    assert made.ledger.attributed_ns == 2000
+    (account,) = made.books["cpu"].accounts()
+    usd = made.books["cpu"].dollars(account)
+    alone = made.books["cpu"].usd(round(batch.lane.offer.curve.device(2) / 2 * 1e9))
+    assert made.books["cpu"].attributed_ns == 2000
     assert usd.reference == pytest.approx(alone), "one of the two"
-    assert usd.routed == pytest.approx(made.ledger.usd(1000))
+    assert usd.routed == pytest.approx(made.books["cpu"].usd(1000))
 
 
 def test_a_full_door_is_a_missed_slo() -> None:

@@ -89,7 +89,7 @@ def _served(store: Store, asked: str) -> tuple[str, str, list[Variant]]:
     return (
         model.name,
         model.version,
-        [v for v in variants if v.profile.source != "estimated" and is_servable(v)],
+        [v for v in variants if v.profile.source == "measured" and is_servable(v)],
     )
 
 

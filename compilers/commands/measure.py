@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from model_repo import options
+from model_repo import options, runtime
 from model_repo.cascades import is_cascade
 from model_repo.commands.report import MIXED, NOISY
 from model_repo.errors import BadInput
@@ -22,6 +22,7 @@ from model_repo.table import render
 if TYPE_CHECKING:
     from compilers.profiling.remeasure import Renewed
 
+ELSEWHERE = "left as they were, since this machine has no hardware of their targets"
 COLUMNS = ["variant", "device us/item", "before", "p99 ms", "before", ""]
 FROM_STAGES = "computed from the profiles of the stages: measure those for new times"
 DRIFT = 0.1
@@ -85,7 +86,11 @@ def _measure(
 ) -> list[Renewed]:
     from compilers.profiling.remeasure import Remeasure, rows
 
-    wanted = [variant for variant in found if variant.key.variant in parts[2:] or len(parts) < 3]
+    wanted = [variant for variant in found if variant.key.variant in parts[2:]]
+    if len(parts) < 3:
+        wanted = [v for v in found if is_cascade(v) or runtime.device(v) == v.target]
+        if others := [str(variant.key) for variant in found if variant not in wanted]:
+            _remark(f"{ELSEWHERE}: {', '.join(others)}")
     work = Remeasure(store, model, found, rows(store, model, data, _remark), _show, problems)
     try:
         return list(work.run(wanted))

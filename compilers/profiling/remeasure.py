@@ -16,7 +16,7 @@ from compilers.foreign import given
 from compilers.foreign.signature import Port
 from compilers.profiling import calls, measure
 from compilers.profiling.scoring import Score
-from model_repo import cascades, profiles
+from model_repo import cascades, profiles, runtime
 from model_repo.errors import BadInput, FareboxError
 from model_repo.records import Model, Origin, Profile, Variant, VariantKey
 from model_repo.store import Store
@@ -94,6 +94,12 @@ class Remeasure:
                 f"no runtime for {variant.artifact.format} is installed here; measure it on the "
                 "host that will serve it"
             )
+        here = runtime.device(variant)
+        if here != variant.target:
+            raise BadInput(
+                f"it is for the target {variant.target}, and this machine has none: it would run "
+                f"on the {here}, so measure it on the host that will serve it"
+            )
         sizes = [point.batch_size for point in variant.profile.latency]
         return measure.profile(
             self.store.artifact(variant),
@@ -126,12 +132,11 @@ def score_of(profile: Profile) -> Score:
 
 
 def keep_accuracy(before: Profile, now: Profile) -> Profile:
-    """`now`, saying where its accuracy comes from; what was emulated is emulated again."""
+    """`now`, saying where its accuracy comes from."""
     origin = before.accuracy_origin or Origin(
         before.host, before.measured_at, before.seed, before.versions
     )
-    source = before.source if before.source == "emulated" else now.source
-    return structs.replace(now, accuracy_origin=origin, source=source)
+    return structs.replace(now, accuracy_origin=origin)
 
 
 def rows(store: Store, model: Model, path: Path | None, say: Tell) -> Data:

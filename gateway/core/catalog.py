@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
+from gateway.core.books import HOST
 from gateway.core.curve import Curve
 from model_repo.errors import NotFound
 from model_repo.records import Cascade, Model, Variant, VariantKey
@@ -20,6 +21,8 @@ class Offer(Struct, frozen=True):
 
     is_fixed_size: every axis but the batch axis has a fixed size, so that the profile holds for
     whatever is asked. cascade: the stages of a variant that is one; its entry offers them too.
+    device: the target whose hardware it runs on here; another than the variant's own only stands in
+    for that, and what it takes here tells nothing of it.
     """
 
     variant: Variant
@@ -28,6 +31,12 @@ class Offer(Struct, frozen=True):
     is_routable: bool = True
     is_fixed_size: bool = True
     cascade: Cascade | None = None
+    device: str = HOST
+
+    @property
+    def stands_in(self) -> bool:
+        """Whether what runs it here is not what its profile and its price are of."""
+        return self.device != self.variant.target and self.cascade is None
 
     @property
     def key(self) -> VariantKey:

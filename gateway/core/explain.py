@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
+from gateway.core.catalog import Offer
 from gateway.core.refusal import refusals
 from gateway.core.routing import Route
 from model_repo.records import SLO, Candidate, Cascade
 
 
-def text(route: Route, slo: SLO) -> str:
-    """What the answer's parameter `explain` holds; a cascade is shown with its stages."""
+UNMEASURED = "source: its profile is {}, and allow_estimated is not set"
+
+
+def text(route: Route, slo: SLO, offers: Iterable[Offer]) -> str:
+    """What the answer's parameter `explain` holds; a cascade is shown with its stages.
+
+    offers: those of the model version, of which some may not be routed to.
+    """
+    known = {offer.key: offer for offer in offers}
+    barred = {
+        offer.key.variant: UNMEASURED.format(offer.variant.profile.source)
+        for offer in known.values()
+        if not offer.is_routable and offer.key != route.candidate.key
+    }
     slack = None if route.slack_s == math.inf else route.slack_s * 1e3
     stages = {each.key: _stages(each.cascade) for each in route.cascades}
     document = {
@@ -21,8 +35,11 @@ def text(route: Route, slo: SLO) -> str:
         "chosen": route.candidate.key.variant,
         "met": route.met,
         "slack_ms": slack,
-        "candidates": [_forecast(each) | stages.get(each.key, {}) for each in route.candidates],
-        "refused": dict(refusals(route.candidates, slo, route.slack_s)),
+        "candidates": [
+            _forecast(each) | _source(known[each.key]) | stages.get(each.key, {})
+            for each in route.candidates
+        ],
+        "refused": barred | dict(refusals(route.candidates, slo, route.slack_s)),
     }
     return msgspec.json.encode(document).decode()
 
@@ -36,6 +53,12 @@ def _forecast(candidate: Candidate) -> dict[str, Any]:
         "queued": candidate.load,
         "batch": candidate.batch,
     }
+
+
+def _source(offer: Offer) -> dict[str, Any]:
+    """Where its figures come from, and what runs it here if that is not its own hardware."""
+    source = {"source": offer.variant.profile.source}
+    return source | ({"runs_on": offer.device} if offer.stands_in else {})
 
 
 def _stages(cascade: Cascade) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import math
 
 from msgspec import Struct
 
-from model_repo.records import NO_SLO, SLO, VariantKey
+from model_repo.records import NO_SLO, SLO, Source, VariantKey
 from model_repo.tensors import Array
 
 Parameter = bool | int | float | str
@@ -55,7 +55,9 @@ class Facts(Struct, frozen=True):
     """How one request was served, for its answer and its log line.
 
     queue_s: before both batches of a cascade that went on to its second stage; escalated: the rows
-    that did, None for what is no cascade.
+    that did, None for what is no cascade. source: of the variant's profile. runs_on: the device
+    that stood in for the variant's target, "" where none had to; cost_usd is what that was paid,
+    target_cost_usd what the profile says the target itself would be.
     """
 
     key: VariantKey
@@ -66,3 +68,6 @@ class Facts(Struct, frozen=True):
     batch_size: int
     queue_s: float
     escalated: int | None = None
+    source: Source = "measured"
+    runs_on: str = ""
+    target_cost_usd: float = 0.0

@@ -14,10 +14,11 @@ from msgspec import Struct
 from gateway.core import routing
 from gateway.core.admission import Admission
 from gateway.core.batching import Lane, Passed, Pending, Stages
+from gateway.core.books import HOST, Books
 from gateway.core.catalog import Entry, Identity
 from gateway.core.charging import Bill
 from gateway.core.forecast import candidates
-from gateway.core.ledger import Ledger, split
+from gateway.core.ledger import split
 from gateway.core.overhead import Overhead
 from gateway.core.pool import Batch, Pool
 from gateway.core.replica import Replica, pick
@@ -49,17 +50,18 @@ class Answer(Struct, frozen=True):
 
 
 class Scheduler:
-    """Routes and queues requests over one pool of devices.
+    """Routes and queues requests over this host: as many batches at once as it has CPUs.
 
     margin_s is kept back from every latency bound, besides the gateway's own overhead, which its
     shell observes.
     """
 
     def __init__(
-        self, ledger: Ledger, admission: Admission, margin_s: float, report_only: bool
+        self, books: Books, admission: Admission, margin_s: float, report_only: bool
     ) -> None:
-        self.ledger, self.admission, self.report_only = ledger, admission, report_only
-        self.pool = Pool(ledger.devices)
+        self.books = books
+        self.admission, self.report_only = admission, report_only
+        self.pool = Pool(books[HOST].devices)
         self.tally = Tally()
         self.overhead = Overhead(margin_s)
         self._desks: dict[tuple[str, str], Desk] = {}
@@ -175,7 +177,7 @@ class Scheduler:
         batch = Batch(self._batches, lane, replica, pendings, items, now_s, expected)
         replica.in_flight += 1
         self.pool.running[batch.id] = batch
-        self.ledger.hold(batch.id, round(now_s * 1e9))
+        self.books[lane.offer.device].hold(batch.id, round(now_s * 1e9))
         return batch
 
     def done(
@@ -193,13 +195,14 @@ class Scheduler:
         """
         del self.pool.running[batch.id]
         batch.replica.in_flight -= 1
-        used = self.ledger.release(batch.id, round(now_s * 1e9), device_ns)
+        ledger = self.books[batch.lane.offer.device]
+        used = ledger.release(batch.id, round(now_s * 1e9), device_ns)
         shares = split(used, [pending.items for pending in batch.pendings])
         key = batch.lane.key
         self.tally.batch(key, batch.items)
         desk = self._desks.get((key.model, key.version))
         reference = desk.reference.offer if desk else batch.lane.offer
-        bill = Bill(self.ledger, batch, reference, self.report_only)
+        bill = Bill(self.books, batch, reference, self.report_only)
         answers = []
         for place, (pending, share) in enumerate(zip(batch.pendings, shares, strict=True)):
             is_judged = place not in failed and not pending.is_given_up and not pending.passed
