@@ -131,10 +131,10 @@ class Build:
             self.progress.end()
 
     def _twin(self, planned: PlannedVariant, folder: Path) -> str | None:
-        """Another variant on the shelf with the very same artifact, unless this is there too."""
+        """Another variant for the target with the very same artifact, unless this is there too."""
         shelved = self.store.variants(planned.key.model, planned.key.version)
-        sha256 = read_artifact(folder).sha256
-        alike = [v.key for v in shelved if v.artifact.sha256 == sha256]
+        same = (planned.target.TARGET, read_artifact(folder).sha256)
+        alike = [v.key for v in shelved if (v.target, v.artifact.sha256) == same]
         if planned.kind == "reference" or planned.key in alike or not alike:
             return None
         return alike[0].variant

@@ -14,7 +14,7 @@ from compilers.profiling import host
 from compilers.search.found import is_found
 from compilers.steps import Step, to_artifact
 from model_repo import runtime
-from model_repo.errors import BadInput, Corrupt, MissingExtra, NotFound
+from model_repo.errors import BadInput, Corrupt, MissingDevice, MissingExtra, NotFound
 from model_repo.findings import read_skips
 from model_repo.records import Model, Skip, Variant, VariantKey
 from model_repo.store import Store
@@ -52,7 +52,8 @@ def find(plan: Plan, store: Store) -> Pending:
         skip = skips.get(planned.key.variant)
         try:
             step = to_artifact(plan, planned)
-            runtime.load(planned.artifact_format).check()
+            with contextlib.suppress(MissingDevice):  # it is compiled for another machine then
+                runtime.load(planned.artifact_format).check()
         except MissingExtra as error:
             if planned.kind == "reference":
                 raise
