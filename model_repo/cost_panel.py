@@ -76,12 +76,15 @@ def _mark(axes: Any, row: Row, area: float) -> None:
         alpha=0.55,
         zorder=2,
     )
+    if row.usd_per_million_low is not None:
+        ends = [row.usd_per_million_low, row.usd_per_million]
+        axes.plot(ends, [row.accuracy] * 2, color=colour, linewidth=1.4, alpha=0.55, zorder=2)
     axes.scatter(
         row.usd_per_million,
         row.accuracy,
         s=area,
         zorder=3,
-        marker="D" if row.kind == "reference" else "o",
+        marker="D" if row.kind == "reference" else "o" if row.source == "measured" else "s",
         **style(colour, is_best=row.pareto, is_settled=row.is_settled),
     )
 

@@ -119,6 +119,11 @@ def _legend(tables: Sequence[Sequence[Row]]) -> list[Any]:
         *(_mark(name, colour, colour) for name, colour in colours.items()),
         _mark("reference", INK, "white", "D"),
         _mark("hollow: another is better in all", INK, "white"),
+        *(
+            []
+            if all(row.source == "measured" for row in rows)
+            else [_mark("square: not measured, line: its range", INK, "white", "s")]
+        ),
         *([] if all(row.is_settled for row in rows) else [_circle("dashed: noisy", noisy)]),
         Line2D([], [], color=FAINT, linestyle="--", label="the best for the money"),
         # A legend shows the two as one entry, and takes the label of the first.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from datetime import date
 
@@ -20,7 +21,9 @@ class Row(Struct, frozen=True):
     usd_per_million is at the best batch, usd_per_million_batch1 for lone requests. metric: what
     `accuracy` is, the same for all variants of a model. is_settled: whether the host was quiet
     enough to know the median device times. is_sound: whether a cascade's stages are those it was
-    calibrated with.
+    calibrated with. source: whether the times were measured on the target's hardware; if not, they
+    are the upper ends of ranges, whose lower ends p99_ms_low and usd_per_million_low are. host:
+    where, or on what and by whom.
     """
 
     model: str
@@ -42,6 +45,9 @@ class Row(Struct, frozen=True):
     metric: Metric = "accuracy"
     is_settled: bool = True
     is_sound: bool = True
+    p99_ms_low: float | None = None
+    usd_per_million_low: float | None = None
+    host: str = ""
 
 
 def rows(
@@ -66,6 +72,7 @@ def rows(
 def _row(variant: Variant, price: Price, servable: bool, pareto: bool, metric: Metric) -> Row:
     key, profile = variant.key, variant.profile
     lone, best = profile.latency[0], profile.best_point
+    is_range = profile.source != "measured"
     return Row(
         key.model,
         key.version,
@@ -85,12 +92,16 @@ def _row(variant: Variant, price: Price, servable: bool, pareto: bool, metric: M
         pareto,
         metric,
         profile.is_settled,
+        p99_ms_low=lone.device_low_s * 1e3 if is_range else None,
+        usd_per_million_low=MILLION * _usd(best, price, best.device_low_s) if is_range else None,
+        host=profile.host,
     )
 
 
-def _usd(point: LatencyPoint, price: Price) -> float:
-    """Dollars for one item of a batch."""
-    return point.device_s / point.batch_size * price.usd_per_device_s
+def _usd(point: LatencyPoint, price: Price, device_s: float | None = None) -> float:
+    """Dollars for one item of a batch, of its own device time or another."""
+    busy_s = point.device_s if device_s is None else device_s
+    return busy_s / point.batch_size * price.usd_per_device_s
 
 
 def reference(table: Sequence[Row]) -> Row | None:
@@ -104,6 +115,23 @@ def times_cheaper(row: Row, table: Sequence[Row]) -> float | None:
     if compared is None or not row.usd_per_million:
         return None
     return compared.usd_per_million / row.usd_per_million
+
+
+def by_target(table: Sequence[Row], points: float = 0.01) -> list[Row]:
+    """For each target its cheapest variant within `points` of the reference, measured or not.
+
+    The dearest first; none for a target that has nothing as accurate.
+    """
+    compared = reference(table)
+    floor = -math.inf if compared is None else compared.accuracy - points
+    found: dict[str, Row] = {}
+    for row in table:
+        best = found.get(row.target)
+        if round(row.accuracy - floor, 9) >= 0 and (
+            best is None or row.usd_per_million < best.usd_per_million
+        ):
+            found[row.target] = row
+    return sorted(found.values(), key=lambda row: -row.usd_per_million)
 
 
 def finding(table: Sequence[Row], points: float = 0.01) -> str:

@@ -14,7 +14,7 @@ from model_repo.cli import main
 from model_repo.findings import note_skip
 from model_repo.prices import Price, PriceBook
 from model_repo.records import Skip, Variant
-from model_repo.report import Row, finding, rows, times_cheaper
+from model_repo.report import Row, by_target, finding, rows, times_cheaper
 from model_repo.store import Store
 
 DAY = date(2026, 2, 1)
@@ -140,10 +140,41 @@ def test_the_command_prints_json_with_every_promised_key(
         "metric",
         "is_settled",
         "is_sound",
+        "p99_ms_low",
+        "usd_per_million_low",
+        "host",
         "not_on_the_shelf",
         "sensitivity",
     }
     assert row["not_on_the_shelf"] == {} and row["sensitivity"] is None
+    assert row["p99_ms_low"] is row["usd_per_million_low"] is None, "what was measured is no range"
+
+
+def test_each_target_has_its_cheapest_and_says_whose_figures_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    variants = make(tmp_path)
+    estimated = profile(0.975, 0.0001, 0.000001, "estimated")
+    points = tuple(structs.replace(p, device_low_s=p.device_s / 4) for p in estimated.latency)
+    told = structs.replace(estimated, latency=points, host="L4, by roofline")
+    shelve(Store(tmp_path), "gpu-int8", told, target="gpu")
+    found = rows(Store(tmp_path).variants("digits", "1"), BOOK, DAY, lambda _: True)
+    best = by_target(found)
+    assert [row.variant for row in best] == ["cpu-int8", "gpu-int8"], "of those within a point"
+    assert best[1].usd_per_million_low == pytest.approx(best[1].usd_per_million / 4)
+    assert best[1].p99_ms_low == pytest.approx(0.00025) and not best[1].pareto
+    assert by_target(rows(variants[:1], BOOK, DAY, lambda _: True))
+    prices = tmp_path.parent / f"{tmp_path.name}.yaml"
+    prices.write_text(
+        "targets: {cpu: s, gpu: b}\nprices:\n"
+        "  - {instance: s, device: vcpu, devices: 2, usd_per_hour: 1, from: 2020-01-01, source: x}\n"
+        "  - {instance: b, device: gpu, devices: 1, usd_per_hour: 9, from: 2020-01-01, source: x}\n"
+    )
+    assert main(["report", "--repository", str(tmp_path), "--prices", str(prices)]) == 0
+    text = capsys.readouterr().out
+    assert "by target, the cheapest within 1 point of the reference:" in text
+    assert "estimated: L4, by roofline" in text
+    assert "the gateway routes to neither unless allow_estimated is set" in text
 
 
 def test_an_unknown_model_and_an_empty_repository_say_what_to_do(

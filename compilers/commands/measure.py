@@ -12,9 +12,9 @@ import msgspec
 
 from model_repo import options, runtime
 from model_repo.cascades import is_cascade
-from model_repo.commands.report import MIXED, NOISY
 from model_repo.errors import BadInput
 from model_repo.records import Model, Profile, Variant
+from model_repo.report_text import MIXED, NOISY
 from model_repo.store import Store
 from model_repo.survey import survey
 from model_repo.table import render
