@@ -154,7 +154,7 @@ def test_each_target_has_its_cheapest_and_says_whose_figures_they_are(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     variants = make(tmp_path)
-    estimated = profile(0.975, 0.0001, 0.000001, "estimated")
+    estimated = profile(0.975, 0.0001, 0.0000005, "estimated")
     points = tuple(structs.replace(p, device_low_s=p.device_s / 4) for p in estimated.latency)
     told = structs.replace(estimated, latency=points, host="L4, by roofline")
     shelve(Store(tmp_path), "gpu-int8", told, target="gpu")
@@ -162,14 +162,15 @@ def test_each_target_has_its_cheapest_and_says_whose_figures_they_are(
     best = by_target(found)
     assert [row.variant for row in best] == ["cpu-int8", "gpu-int8"], "of those within a point"
     assert best[1].usd_per_million_low == pytest.approx(best[1].usd_per_million / 4)
-    assert best[1].p99_ms_low == pytest.approx(0.00025) and not best[1].pareto
+    assert best[1].p99_ms_low == pytest.approx(0.000125) and not best[1].pareto
     assert by_target(rows(variants[:1], BOOK, DAY, lambda _: True))
     prices = tmp_path.parent / f"{tmp_path.name}.yaml"
-    prices.write_text(
-        "targets: {cpu: s, gpu: b}\nprices:\n"
-        "  - {instance: s, device: vcpu, devices: 2, usd_per_hour: 1, from: 2020-01-01, source: x}\n"
-        "  - {instance: b, device: gpu, devices: 1, usd_per_hour: 9, from: 2020-01-01, source: x}\n"
+    line = (
+        "  - {{instance: {0}, device: {0}, devices: 1, usd_per_hour: 9, "
+        "from: 2020-01-01, source: x}}\n"
     )
+    lines = "".join(map(line.format, ("cpu", "gpu")))
+    prices.write_text(f"targets: {{cpu: cpu, gpu: gpu}}\nprices:\n{lines}")
     assert main(["report", "--repository", str(tmp_path), "--prices", str(prices)]) == 0
     text = capsys.readouterr().out
     assert "by target, the cheapest within 1 point of the reference:" in text
