@@ -134,6 +134,8 @@ class Target(Protocol):
 
     `finish(path, folder, job) -> Artifact`: a second step, kept apart from the first since it takes
     long. What `lower` wrote lies at `path`, what is to take its place goes into `folder`.
+    `tolerance(artifact_format, options) -> float`: how far answers may be from the model's, as a
+    share of the largest output, where the artifact computes in fewer bits than the model says.
     """
 
     TARGET: str

@@ -170,7 +170,10 @@ def _run_target(
     model = forms.load(parent, materials.source, materials.seed)
     asked = job(planned, recipe, materials)
     artifact = planned.target.lower(model, planned.artifact_format, folder, asked)
-    parity.check_artifact(model, folder / artifact.path, artifact.format, materials)
+    # A target that keeps every bit of a model defines no tolerance.
+    tolerance: Any = getattr(planned.target, "tolerance", lambda *_: 0.0)
+    least = tolerance(artifact.format, planned.options)
+    parity.check_artifact(model, folder / artifact.path, artifact.format, materials, least)
     _note(parent, folder, artifact)
 
 

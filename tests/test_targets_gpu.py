@@ -168,3 +168,12 @@ def test_an_axis_that_is_free_besides_the_batch_gets_no_engine(rtx: Any, tmp_pat
     with pytest.raises(Unsupported, match="has a free axis besides the batch"):
         tensorrt_building.build(library, proto.SerializeToString(), capability)
     assert GRAPH == "model.onnx"
+
+
+def test_fewer_bits_may_differ_by_more() -> None:
+    told = {
+        precision: gpu.tolerance("torch_program", gpu.Options(precision=precision))  # type: ignore[arg-type]
+        for precision in ("fp32", "tf32", "fp16", "bf16")
+    }
+    assert told["fp32"] == 0 < told["tf32"] <= told["fp16"] < told["bf16"]
+    assert gpu.tolerance("tensorrt", gpu.Options(precision="bf16")) == told["tf32"]

@@ -25,8 +25,13 @@ operator loses up to 2^-9 of it. Kernels of whole numbers round where the graph'
 computes in floating point, so a step of the scale may be lost in each."""
 
 
-def check_artifact(model: Any, path: Path, artifact_format: str, materials: Materials) -> None:
-    """Raise BadInput unless the artifact, in its runtime, answers as `model` does."""
+def check_artifact(
+    model: Any, path: Path, artifact_format: str, materials: Materials, least: float = 0.0
+) -> None:
+    """Raise BadInput unless the artifact, in its runtime, answers as `model` does.
+
+    least: the tolerance where the artifact computes in fewer bits than the model.
+    """
     signature = materials.model
     session = runtime.load(artifact_format).open_session(path, signature)
 
@@ -34,7 +39,7 @@ def check_artifact(model: Any, path: Path, artifact_format: str, materials: Mate
         return session.run(inputs)[0][signature.scored_output]
 
     try:
-        check(runner(model), given, materials, tolerance_of(model))
+        check(runner(model), given, materials, max(least, tolerance_of(model)))
     finally:
         session.close()
 

@@ -26,6 +26,10 @@ FORMATS = {
 }
 FILES = {"tensorrt": "model.onnx", "tensorrt_rtx": "model.rtx.zip", "torch_program": "model.pt2"}
 
+LOST = {"fp32": 0.0, "tf32": 5e-3, "fp16": 5e-3, "bf16": 0.04}
+"""Largest difference, as a share of the largest output: TF32 and fp16 keep 11 bits of a number,
+bf16 keeps 8, and each layer may lose one more."""
+
 
 class Options(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """card: what latencies are estimated for where no GPU is.
@@ -63,6 +67,11 @@ def lower(model: Any, artifact_format: str, folder: Path, job: Job) -> Artifact:
     job.say(f"building engines for {', '.join(asked)}")
     engines.write(library, proto, asked, path)
     return describe(path, artifact_format)
+
+
+def tolerance(artifact_format: str, options: Options) -> float:
+    """What a program loses in its own precision, and TensorRT in TF32, which it allows itself."""
+    return LOST[options.precision if artifact_format == "torch_program" else "tf32"]
 
 
 def _typed(model: Any, job: Job) -> Any:
