@@ -12,12 +12,17 @@ GRPC_PORT ?= 8001
 METRICS_PORT ?= 8002
 FAREBOX_REPOSITORY ?= model_repo/models
 PYTEST_ARGS ?=
+EXTRAS ?=
+ACCELERATORS := gpu,tpu,fpga
+TARGETS := cpu,gpu,tpu,fpga
+, := ,
 BENCH_RECIPES := tests/bench/resnet18/recipe.yaml digits minilm topics
 
-.PHONY: help install demo test check bench bench-savings bench-compilers build clean
+.PHONY: help install demo demo-accelerators test test-accelerators check bench bench-savings
+.PHONY: bench-compilers bench-targets build clean
 
 help:  ## Show what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 $(VENV)/made:
 	@[ -n "$(PYTHON)" ] || { echo "farebox needs Python 3.11 or newer, and none is on the PATH"; exit 1; }
@@ -32,7 +37,7 @@ $(VENV)/with-%: pyproject.toml constraints.txt | $(VENV)/made
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	@touch $@
 
-install: $(VENV)/with-dev  ## Make .venv with everything a developer needs
+install: $(VENV)/with-dev$(if $(EXTRAS),$(,)$(EXTRAS))  ## Make .venv with what a developer needs, and EXTRAS=gpu,tpu,fpga
 
 demo: $(VENV)/with-compile  ## Compile the digits example, serve it, and say what to try
 	@$(BIN)/farebox compile digits --repository $(FAREBOX_REPOSITORY) \
@@ -41,8 +46,17 @@ demo: $(VENV)/with-compile  ## Compile the digits example, serve it, and say wha
 	@exec $(BIN)/farebox serve --welcome --repository $(FAREBOX_REPOSITORY) \
 	  --http-port $(HTTP_PORT) --grpc-port $(GRPC_PORT) --metrics-port $(METRICS_PORT)
 
-test: $(VENV)/with-dev  ## Run every test
+demo-accelerators: $(VENV)/with-compile,$(ACCELERATORS)  ## As demo, for CPU, GPU, TPU and FPGA; half an hour the first time
+	@$(BIN)/farebox compile digits --targets $(TARGETS) --repository $(FAREBOX_REPOSITORY) \
+	  || [ $$? = 1 ]
+	@exec $(BIN)/farebox serve --welcome --repository $(FAREBOX_REPOSITORY) \
+	  --http-port $(HTTP_PORT) --grpc-port $(GRPC_PORT) --metrics-port $(METRICS_PORT)
+
+test: $(VENV)/with-dev  ## Run every test that needs no whole compile for accelerators
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-accelerators: $(VENV)/with-dev,$(ACCELERATORS)  ## Compile, place and serve digits for every target, and check the answers
+	$(BIN)/python -m pytest -m accelerators --timeout 3600 --no-skips $(PYTEST_ARGS)
 
 check: $(VENV)/with-dev  ## Lint, types, and the rules of who may import whom
 	$(BIN)/ruff check
@@ -65,6 +79,9 @@ bench-compilers: $(VENV)/with-dev  ## What compiling brings, against ONNX Runtim
 	  $(BIN)/farebox compile $$recipe --repository $(FAREBOX_REPOSITORY) >/dev/null; done
 	$(BIN)/python tests/bench/bench_compilers.py --repository $(FAREBOX_REPOSITORY) $(BENCH_RECIPES)
 	$(BIN)/python tests/bench/bench_cascades.py topics --repository $(FAREBOX_REPOSITORY)
+
+bench-targets: $(VENV)/with-dev,$(ACCELERATORS)  ## What was promised of each target, beside what was reached
+	$(BIN)/python tests/bench/bench_targets.py --repository $(FAREBOX_REPOSITORY)
 
 build: $(VENV)/with-dev  ## Build the wheel and the source package into dist/
 	$(BIN)/python -m build
