@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from model_repo import verilator
 from model_repo.errors import Corrupt
 from model_repo.tensors import Array
 
@@ -71,6 +72,16 @@ def read_design(path: Path) -> tuple[Design, str]:
             return facts, file.read(CORE).decode()
     except (OSError, KeyError, ValueError, zipfile.BadZipFile, msgspec.MsgspecError) as error:
         raise Corrupt(f"{path} is no circuit that can be simulated: {error}") from error
+
+
+def core_simulator(design: Design, core: str) -> verilator.Simulator:
+    """The simulator of a design's core; raises what `verilator.simulator` does."""
+    wide, broad = design.input_bits, design.output_bits
+    wires = (
+        f"{design.module} core (.clk(clk), .model_inp(x[{wide - 1}:0]), "
+        f".model_out(y[{broad - 1}:0]));"
+    )
+    return verilator.simulator({CORE: core}, wires, (wide, broad))
 
 
 def pack(codes: Array, formats: Sequence[Fraction]) -> Array:

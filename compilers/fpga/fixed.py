@@ -32,7 +32,7 @@ class Affine(msgspec.Struct, frozen=True, eq=False):
 
 
 class Largest(msgspec.Struct, frozen=True, eq=False):
-    """y[p] = the largest of x[taps[p, k]] over k, where taps [p, k] is not -1."""
+    """y[p] = the largest of x[taps[p, k]] over k; taps [p, k]."""
 
     taps: Array
 
@@ -88,21 +88,16 @@ def apply(layer: Layer, values: Any) -> Any:
     if isinstance(layer, Rectify):
         return _rectified(layer, values)
     if isinstance(layer, Largest):
-        places = [_largest([values[..., i] for i in tap if i >= 0]) for tap in layer.taps]
-        return np.stack(places, axis=-1)
+        best = values[..., layer.taps[:, 0]]
+        for column in layer.taps.T[1:]:
+            best = np.maximum(best, values[..., column])
+        return best
     answers = []
     for tap in layer.taps:
         seen = tap >= 0
         answers.append(values[..., tap[seen]] @ layer.weights[seen] + layer.bias)
     stacked = np.stack(answers, axis=-1)
     return stacked.reshape(*values.shape[:-1], stacked.shape[-2] * stacked.shape[-1])
-
-
-def _largest(values: list[Any]) -> Any:
-    best = values[0]
-    for value in values[1:]:
-        best = best.max_of(value) if hasattr(best, "max_of") else np.maximum(best, value)
-    return best
 
 
 def _rectified(layer: Rectify, values: Any) -> Any:

