@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
@@ -62,9 +61,6 @@ def _has_cuda() -> bool:
 
 @contextlib.contextmanager
 def _environment() -> Iterator[None]:
-    if "jax" in sys.modules:  # it has read them already, or is not ours to start
-        yield
-        return
     given = {name: os.environ.get(name) for name in _START}
     for name, value in _START.items():
         os.environ.setdefault(name, value)

@@ -53,7 +53,7 @@ def _written_out(proto: Any, missing: Collection[str]) -> Any:
     from onnx import inliner
 
     chosen = [("", name) for name in missing if name not in _LOOPS]
-    return inliner.inline_selected_functions2(proto, chosen, inline_schema_functions=True)
+    return inliner.inline_selected_functions(proto, chosen, inline_schema_functions=True)
 
 
 def _refuse(missing: dict[str, list[str]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -75,14 +76,13 @@ def _places(call: Call, before: int, size: int, scale: float) -> Array:
 
 
 def _nearest(call: Call, places: Array) -> Array:
-    modes = {
+    modes: dict[str, Callable[[Array], Array]] = {
         "round_prefer_floor": lambda x: np.ceil(x - 0.5),
         "round_prefer_ceil": lambda x: np.floor(x + 0.5),
         "floor": np.floor,
         "ceil": np.ceil,
     }
-    found: Array = modes[call.attribute("nearest_mode", "round_prefer_floor")](places)
-    return found
+    return modes[call.attribute("nearest_mode", "round_prefer_floor")](places)
 
 
 def _weights(places: Array, before: int, mode: str, call: Call) -> Array:
@@ -99,7 +99,8 @@ def _weights(places: Array, before: int, mode: str, call: Call) -> Array:
         if call.attribute("exclude_outside", 0):
             share = np.where((at < 0) | (at >= before), 0, share)
         np.add.at(found, (np.arange(len(places)), np.clip(at, 0, before - 1)), share)
-    return found / found.sum(1, keepdims=True)
+    shares: Array = found / found.sum(1, keepdims=True)
+    return shares
 
 
 def _cubic(away: Array, a: float) -> Array:

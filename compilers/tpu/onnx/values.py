@@ -18,7 +18,7 @@ from model_repo.errors import Unsupported
 from model_repo.tensors import Array
 
 _NARROW = {"int64": np.int32, "uint64": np.uint32}
-_BF16_MAX = float(ml_dtypes.finfo(ml_dtypes.bfloat16).max)
+_BF16_MAX = float(jnp.finfo(jnp.bfloat16).max)
 
 
 @dataclass(frozen=True)
