@@ -144,4 +144,4 @@ def _version(library: str) -> str:
     try:
         return metadata.version(library)
     except metadata.PackageNotFoundError as error:
-        raise MissingExtra("compiling", library, "compile") from error
+        raise MissingExtra("compiling", library, _extra_with(library) or "compile") from error

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 from compilers.cascades.cascading import ALL
 from compilers.digests import digest
-from compilers.plan import Plan, PlannedVariant
+from compilers.plan import TARGETS, Plan, PlannedVariant
 from compilers.profiling import host
 from compilers.search.found import is_found
 from compilers.steps import Step, to_artifact
-from model_repo import runtime
+from model_repo import plugins, runtime
 from model_repo.errors import BadInput, Corrupt, MissingDevice, MissingExtra, NotFound
 from model_repo.findings import read_skips
 from model_repo.records import Model, Skip, Variant, VariantKey
@@ -47,7 +47,13 @@ def find(plan: Plan, store: Store) -> Pending:
     skips = read_skips(store, recipe.model, recipe.version)
     shelved = store.keys(recipe.model, recipe.version)
     asked = {planned.key.variant for planned in plan.variants} | {ALL}
-    found.stale = {name for name in skips if name not in asked and not is_found(name)}
+    # What other targets lack is told by whoever asks for those.
+    others = set(plugins.names(TARGETS)) - {aim.name for aim in recipe.targets}
+    found.stale = {
+        name
+        for name in skips
+        if name not in asked and not is_found(name) and name.partition("-")[0] not in others
+    }
     for planned in plan.variants:
         skip = skips.get(planned.key.variant)
         try:

@@ -10,7 +10,7 @@ from typing import Any, cast
 from msgspec import structs
 
 from compilers.chain import ADVICE, ChosenPass, choose, form_after
-from compilers.contracts import Format, Target, leads_to
+from compilers.contracts import Form, Format, Target, leads_to
 from compilers.recipe import CPU, Aim, Recipe, Way, for_targets, parse_recipe
 from compilers.source import sha256_of_source
 from model_repo import plugins
@@ -96,15 +96,15 @@ def rows_sway(steps: Iterable[PassStep]) -> bool:
 
 
 def _plan_variants(recipe: Recipe) -> list[PlannedVariant]:
-    targets = {aim.name: cast(Target, plugins.load(TARGETS, aim.name)) for aim in _all_aims(recipe)}
-    asked = [targets[aim.name] for aim in recipe.targets]
-    _check_formats(recipe, asked)
+    asked = [_target(aim.name) for aim in recipe.targets]
+    _check_formats(recipe)
     planned: dict[VariantKey, PlannedVariant] = {}
     for name, way in recipe.variants.items():
         passes = choose(way.passes, name)
+        _check_own(name, form_after(passes, name), way.targets or ())
         for aim in recipe.aims(name):
-            target = targets[aim.name]
-            options = _options(aim, target, name if way.targets else "")
+            target = _target(aim.name)
+            options = _options(aim, name if way.targets else "")
             for artifact_format in _formats(recipe, name, target, passes):
                 key = _key(recipe, name, target, artifact_format)
                 if key in planned:
@@ -121,16 +121,13 @@ def _plan_variants(recipe: Recipe) -> list[PlannedVariant]:
     return sorted(planned.values(), key=lambda variant: variant.kind != "reference")
 
 
-def _all_aims(recipe: Recipe) -> Iterator[Aim]:
-    """Those of variants too that are not asked for now: a typing error is told all the same."""
-    yield from recipe.targets
-    for way in recipe.variants.values():
-        yield from way.targets or ()
+def _target(name: str) -> Target:
+    return cast(Target, plugins.load(TARGETS, name))
 
 
-def _options(aim: Aim, target: Target, variant: str) -> Any:
+def _options(aim: Aim, variant: str) -> Any:
     where = f"variant {variant!r}: target" if variant else "target"
-    return convert(aim.options, target.Options, f"{where} {aim.name!r}")
+    return convert(aim.options, _target(aim.name).Options, f"{where} {aim.name!r}")
 
 
 def _key(recipe: Recipe, name: str, target: Target, artifact_format: str) -> VariantKey:
@@ -148,51 +145,57 @@ def _is_reference(recipe: Recipe, name: str, target: Target, artifact_format: st
 def _formats(
     recipe: Recipe, name: str, target: Target, passes: Sequence[ChosenPass]
 ) -> Iterator[str]:
-    """Those to make of the target's; raises BadInput for forms that lead nowhere.
-
-    A variant that is for every target is left out where its form leads to none of the formats.
-    """
+    """Those to make of the target's that the variant's form leads to."""
     form = form_after(passes, name)
-    possible = [
-        each
-        for each, made in target.FORMATS.items()
+    named = set(recipe.formats) & target.FORMATS.keys() or target.FORMATS.keys()
+    for each in _reached(form, target):
+        if each in named or _is_reference(recipe, name, target, each):
+            yield each
+
+
+def _reached(form: Form, target: Target) -> list[str]:
+    return [
+        name
+        for name, made in target.FORMATS.items()
         if any(leads_to(form, taken) for taken in made.forms)
     ]
-    if not possible and recipe.variants[name].targets is not None:
-        takes = sorted({taken for made in target.FORMATS.values() for taken in made.forms})
-        raise BadInput(
-            f"variant {name!r}: the target {target.TARGET!r} takes the form {' or '.join(takes)}, "
-            f"and its passes give {form}: {ADVICE[form]}"
-        )
-    for each in possible:
-        wanted = not recipe.formats or each in recipe.formats
-        if wanted or _is_reference(recipe, name, target, each):
-            yield each
+
+
+def _check_own(name: str, form: Form, own: Iterable[Aim]) -> None:
+    """Raise BadInput unless a variant's form leads to each target that it names itself.
+
+    Those too that are not asked for now: what is written is checked.
+    """
+    for aim in own:
+        target = _target(aim.name)
+        _options(aim, name)
+        if not _reached(form, target):
+            raise BadInput(
+                f"variant {name!r}: the target {target.TARGET!r} takes the form {_taken(target)}, "
+                f"and its passes give {form}: {ADVICE[form]}"
+            )
+
+
+def _taken(target: Target) -> str:
+    return " or ".join(sorted({form for made in target.FORMATS.values() for form in made.forms}))
 
 
 def _check_all_used(asked: Iterable[Target], planned: Iterable[PlannedVariant]) -> None:
     used = {variant.target.TARGET for variant in planned}
     for target in asked:
         if target.TARGET not in used:
-            takes = sorted({taken for made in target.FORMATS.values() for taken in made.forms})
             raise BadInput(
                 f"no variant of the recipe is for the target {target.TARGET!r}, which takes the "
-                f"form {' or '.join(takes)}: add one whose passes give that, or leave "
+                f"form {_taken(target)}: add one whose passes give that, or leave "
                 f"{target.TARGET} out of the targets"
             )
 
 
-def _check_formats(recipe: Recipe, targets: Iterable[Target]) -> None:
-    known = sorted({name for target in targets for name in target.FORMATS})
+def _check_formats(recipe: Recipe) -> None:
+    known = {each for name in plugins.names(TARGETS) for each in _target(name).FORMATS}
     for name in recipe.formats:
         if name not in known:
             raise BadInput(
-                f"formats names {name!r}: choose from {', '.join(known)}, those of the targets, or "
-                "leave formats out for all of them"
-            )
-    for target in targets:
-        if recipe.formats and not set(recipe.formats) & target.FORMATS.keys():
-            raise BadInput(
-                f"formats is {list(recipe.formats)}, which leaves none for the target "
-                f"{target.TARGET!r}: add one of {', '.join(target.FORMATS)}"
+                f"formats names {name!r}: choose from {', '.join(sorted(known))}, those of the "
+                "targets, or leave formats out for all of them"
             )

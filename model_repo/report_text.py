@@ -100,7 +100,7 @@ def _targets(table: Sequence[Row], book: PriceBook, day: date) -> list[str]:
             _plain(row.usd_per_million),
             f"{times_cheaper(row, table) or 1.0:.1f}",
             book.target_price(row.target, day).instance,
-            row.source if row.source == "measured" else f"{row.source}: {row.host}",
+            row.host if row.source in row.host else f"{row.source}, {row.host}",
         ]
         for row in by_target(table)
     ]

@@ -39,7 +39,7 @@ class Told:
         with Progress(1) as progress:
             profiler = Profiler(plan, Cache(self.folder), materials, progress)
             step = to_artifact(plan, planned)
-            return profiler.profile(planned, step, self.folder, ARTIFACT).load_s
+            return profiler.profile(planned, step, self.folder, ARTIFACT).profile.load_s
 
 
 @pytest.fixture
