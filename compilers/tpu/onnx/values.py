@@ -13,7 +13,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from compilers.tpu.onnx.jaxed import jax, jnp
+from compilers.tpu.onnx.jaxed import jnp
 from model_repo.errors import Unsupported
 from model_repo.tensors import Array
 
@@ -66,8 +66,8 @@ def to_array(value: Any, is_bf16: bool) -> Any:
         found = value.numbers()
         return found.astype(jnp.bfloat16) if is_bf16 else found
     if is_symbolic(value):
-        flat = [jax.core.dimension_as_value(size) for size in value.ravel()]
-        return jnp.stack([jnp.asarray(size, jnp.int32) for size in flat]).reshape(value.shape)
+        sizes = [jnp.asarray(size).astype(jnp.int32) for size in value.ravel()]
+        return jnp.stack(sizes).reshape(value.shape)
     if isinstance(value, np.ndarray | np.generic):
         return jnp.asarray(_narrowed(np.asarray(value), is_bf16))
     return value
