@@ -23,6 +23,11 @@ PLACE = "cuda"
 """Where the tensors of engines lie."""
 
 
+EXTRAS = {"tensorrt": "tensorrt", "tensorrt_rtx": "gpu"}
+"""TensorRT has an extra of its own: it takes its libraries from its maker's host, if that can be
+reached."""
+
+
 def load(name: str) -> Any:
     """TensorRT's package, or that for RTX; raises MissingExtra."""
     import importlib
@@ -30,7 +35,8 @@ def load(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise MissingExtra("running TensorRT engines", name.replace("_", "-"), "gpu") from error
+        package = name.replace("_", "-")
+        raise MissingExtra("TensorRT engines", package, EXTRAS[name]) from error
 
 
 def built_here(library: Any, data: bytes) -> bytes:

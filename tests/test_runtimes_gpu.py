@@ -197,7 +197,7 @@ def test_beside_a_gpu_a_missing_tensorrt_names_the_extra(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "tensorrt", None)
     monkeypatch.setattr(tensorrt, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtra, match=r"farebox\[gpu\]"):
+    with pytest.raises(MissingExtra, match=r"farebox\[tensorrt\]"):
         tensorrt.check()
-    with pytest.raises(MissingExtra, match=r"farebox\[gpu\]"):
+    with pytest.raises(MissingExtra, match=r"farebox\[tensorrt\]"):
         tensorrt.open_session(lowered("tensorrt", tmp_path), CNN)

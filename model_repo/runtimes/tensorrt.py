@@ -37,4 +37,4 @@ def check() -> None:
     """Raise MissingDevice without a GPU, MissingExtra without TensorRT, or torch for its memory."""
     cuda.check("running TensorRT engines")
     if find_spec(PACKAGE) is None:
-        raise MissingExtra("running TensorRT engines", PACKAGE, "gpu")
+        raise MissingExtra("running TensorRT engines", PACKAGE, tensorrt_session.EXTRAS[PACKAGE])

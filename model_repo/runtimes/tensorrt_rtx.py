@@ -48,4 +48,6 @@ def check() -> None:
     """Raise MissingDevice without a GPU, MissingExtra without the library, or torch."""
     cuda.check("running TensorRT engines")
     if find_spec(PACKAGE) is None:
-        raise MissingExtra("running TensorRT engines", "tensorrt-rtx", "gpu")
+        raise MissingExtra(
+            "running TensorRT engines", "tensorrt-rtx", tensorrt_session.EXTRAS[PACKAGE]
+        )
