@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import date
 from typing import cast
 
@@ -17,7 +17,7 @@ from gateway.settings import Settings
 from gateway.warm_up import warm_up
 from model_repo import cascades, plugins, runtime
 from model_repo.cascades import is_cascade
-from model_repo.errors import Corrupt, FareboxError
+from model_repo.errors import Corrupt, FareboxError, MissingDevice, MissingExtra, NotFound
 from model_repo.prices import PriceBook
 from model_repo.records import Cascade, Model, Variant, VariantKey
 from model_repo.runtime import Session
@@ -29,7 +29,8 @@ class Loaded(Struct, frozen=True):
     """All that a reload replaces; `problems` are what was left out, a sentence each.
 
     replicas: of each variant; a cascade has none of its own. capped: what the memory cap left out,
-    and cascades of it; as set, so that no problem is looked at again for it.
+    and cascades of it; as set, so that no problem is looked at again for it. elsewhere: what this
+    machine cannot run, and why: no problem either.
     """
 
     catalog: Catalog
@@ -37,6 +38,7 @@ class Loaded(Struct, frozen=True):
     sessions: dict[str, Session]
     problems: list[str]
     capped: list[VariantKey]
+    elsewhere: dict[VariantKey, str]
 
 
 def load_policy(name: str, is_best_effort: bool) -> Policy:
@@ -61,7 +63,9 @@ def load(
     problems: list[str] = []
     entries, replicas, sessions = [], {}, {}
     shelf = _read(store, before, problems)
-    alone = [v for _, found in shelf for v in found if not is_cascade(v)]
+    singles = [v for _, found in shelf for v in found if not is_cascade(v)]
+    elsewhere = _elsewhere(singles)
+    alone = [variant for variant in singles if variant.key not in elsewhere]
     kept = _within_cap(alone, settings.memory_cap_bytes)
     capped = [variant.key for variant in alone if variant.key not in kept]
     for model, found in shelf:
@@ -80,7 +84,9 @@ def load(
         for variant in filter(is_cascade, found):
             try:
                 cascade = _cascade(store, model, variant, found, before)
-                if _has_stages(cascade, variant, opened, kept):
+                if missing := _missing(cascade, variant, elsewhere):
+                    elsewhere[variant.key] = missing
+                elif _has_stages(cascade, variant, opened, kept):
                     opened.append(_offer(variant, model, prices, settings, day, cascade))
                     replicas[variant.key] = []
                 else:
@@ -92,8 +98,31 @@ def load(
             name = f"{model.name}/{model.version}"
             problems.append(f"{name} is not served: it has no usable reference variant")
             continue
-        entries.append(Entry(model, tuple(opened), reference))
-    return Loaded(Catalog(entries), replicas, sessions, problems, capped)
+        absent = {v.key.variant: elsewhere[v.key] for v in found if v.key in elsewhere}
+        entries.append(Entry(model, tuple(opened), reference, absent))
+    return Loaded(Catalog(entries), replicas, sessions, problems, capped, elsewhere)
+
+
+def _elsewhere(variants: Iterable[Variant]) -> dict[VariantKey, str]:
+    """Which of them take a library or hardware that this machine lacks, and which."""
+    found = {}
+    for variant in variants:
+        try:
+            runtime.load(variant.artifact.format).check()
+        except (MissingExtra, MissingDevice) as error:
+            found[variant.key] = str(error)
+        except NotFound:  # opening it will say so
+            continue
+    return found
+
+
+def _missing(cascade: Cascade, variant: Variant, elsewhere: Mapping[VariantKey, str]) -> str:
+    """Why a stage of the cascade is not here; "" if both may be."""
+    for name in (cascade.first, cascade.second):
+        reason = elsewhere.get(replace(variant.key, variant=name))
+        if reason:
+            return f"its stage {name!r} is not served here: {reason}"
+    return ""
 
 
 def _read(
@@ -161,7 +190,6 @@ def _has_stages(
 
 def _open(store: Store, model: Model, variant: Variant, slots: int) -> Session:
     opener = runtime.load(variant.artifact.format)
-    opener.check()
     session = opener.open_session(store.artifact(variant), model, slots)
     warm_up(session, model, variant.profile.largest_batch if opener.COMPILES_SIZES else 1, slots)
     return session

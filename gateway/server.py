@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.metadata import version
 
@@ -26,6 +26,7 @@ from gateway.fronts import Fronts
 from gateway.metrics import Page
 from gateway.settings import Settings
 from model_repo.prices import PriceBook
+from model_repo.records import VariantKey
 from model_repo.store import Store
 
 
@@ -128,11 +129,20 @@ class Server:
         if loaded.capped and (before is None or loaded.capped != before.capped):
             left_out = [str(key) for key in loaded.capped]
             log.event("left out by memory_cap_bytes", {"variants": left_out}, logging.WARNING)
+        if loaded.elsewhere and (before is None or loaded.elsewhere != before.elsewhere):
+            log.event("not served here", _by_reason(loaded.elsewhere))
         self._bookkeeping.open(offer.device for offer in loaded.catalog.offers())
         self.plane.adopt(loaded)
         variants = [str(offer.key) for offer in loaded.catalog.offers()]
         if before is None or _gist(loaded) != _gist(before):
             log.event("catalog loaded", {"variants": variants})
+
+
+def _by_reason(elsewhere: Mapping[VariantKey, str]) -> dict[str, object]:
+    reasons: dict[str, list[str]] = {}
+    for key, reason in elsewhere.items():
+        reasons.setdefault(reason, []).append(str(key))
+    return {"variants": reasons}
 
 
 def _gist(loaded: loader.Loaded) -> tuple[set[Identity], list[str]]:

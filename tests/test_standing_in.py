@@ -16,7 +16,7 @@ from gateway.bookkeeping import Bookkeeping
 from gateway.core.request import InferRequest
 from gateway.dataplane import DataPlane
 from gateway.metrics import Page
-from model_repo.errors import MissingDevice
+from model_repo.errors import MissingDevice, NotFound
 from model_repo.runtimes import null
 from model_repo.store import Store
 
@@ -130,7 +130,24 @@ def test_what_this_machine_cannot_serve_is_a_sentence_and_the_rest_is_served(
     def check() -> None:
         raise MissingDevice("serving it takes a chip, and there is none")
 
-    assert not load(store).problems
+    assert not load(store).elsewhere
     monkeypatch.setattr(null, "check", check)
+    monkeypatch.setattr(null, "device", lambda: "tpu")
     found = load(store)
-    assert "serving it takes a chip, and there is none" in found.problems
+    assert {k.variant for k in found.elsewhere} == {"ref", "tpu"} and not found.catalog.offers()
+    assert found.problems == ["toy/1 is not served: it has no usable reference variant"]
+
+
+def test_a_pin_to_what_is_elsewhere_says_why(store: Store) -> None:
+    runtime_of_tpu = replace(TPU.artifact, format="tensorrt")
+    (place := store.root / "toy" / "1" / "tpu" / "variant.json").write_text(
+        place.read_text().replace('"null"', f'"{runtime_of_tpu.format}"')
+    )
+
+    async def play(plane: DataPlane) -> None:
+        assert plane.loaded is not None and plane.loaded.problems == []
+        with pytest.raises(NotFound, match=r"'tpu' of model 'toy' is not served here: .*GPU"):
+            await plane.infer(now(variant="tpu"))
+        assert (await plane.infer(now())).parameters["variant"] == "ref"
+
+    drive(store, play)

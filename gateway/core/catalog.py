@@ -49,17 +49,26 @@ class Offer(Struct, frozen=True):
 
 
 class Entry(Struct, frozen=True):
-    """One model version with its offers; `reference` is one of them."""
+    """One model version with its offers; `reference` is one of them.
+
+    absent: why variants on the shelf are not served here, by name.
+    """
 
     model: Model
     offers: tuple[Offer, ...]
     reference: Offer
+    absent: Mapping[str, str] = {}
 
     def offer(self, variant: str) -> Offer:
         """The offer of that name; raises NotFound naming those there are."""
         for offer in self.offers:
             if offer.key.variant == variant:
                 return offer
+        if variant in self.absent:
+            raise NotFound(
+                f"variant {variant!r} of model {self.model.name!r} is not served here: "
+                f"{self.absent[variant]}"
+            )
         raise NotFound(
             f"model {self.model.name!r} has no variant {variant!r}: "
             f"it has {', '.join(offer.key.variant for offer in self.offers)}"

@@ -13,7 +13,6 @@ from gateway.core.refusal import refusals
 from gateway.core.routing import Route
 from model_repo.records import SLO, Candidate, Cascade
 
-
 UNMEASURED = "source: its profile is {}, and allow_estimated is not set"
 
 
