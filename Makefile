@@ -13,6 +13,7 @@ METRICS_PORT ?= 8002
 FAREBOX_REPOSITORY ?= model_repo/models
 PYTEST_ARGS ?=
 EXTRAS ?=
+BENCH_TARGETS ?= .bench-targets
 ACCELERATORS := gpu,tpu,fpga
 TARGETS := cpu,gpu,tpu,fpga
 , := ,
@@ -81,7 +82,7 @@ bench-compilers: $(VENV)/with-dev  ## What compiling brings, against ONNX Runtim
 	$(BIN)/python tests/bench/bench_cascades.py topics --repository $(FAREBOX_REPOSITORY)
 
 bench-targets: $(VENV)/with-dev,$(ACCELERATORS)  ## What was promised of each target, beside what was reached
-	$(BIN)/python tests/bench/bench_targets.py --repository $(FAREBOX_REPOSITORY)
+	$(BIN)/python tests/bench/bench_targets.py --folder $(BENCH_TARGETS)
 
 build: $(VENV)/with-dev  ## Build the wheel and the source package into dist/
 	$(BIN)/python -m build

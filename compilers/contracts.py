@@ -115,7 +115,7 @@ class Estimate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     latency: a point for each batch size, no runs; every time of it is the upper end of what is
     likely, device_low_s to device_high_s the whole of it. source: emulated if the design itself
     was run, bit for bit, else estimated. host: the hardware, and who says so. memory_bytes: on it.
-    notes: shelved with the variant.
+    notes: shelved with the variant. hardware: as in a Profile.
     """
 
     latency: tuple[LatencyPoint, ...]
@@ -124,6 +124,7 @@ class Estimate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory_bytes: int
     versions: dict[str, str] = {}
     notes: dict[str, float | str] = {}
+    hardware: str = ""
 
 
 class Target(Protocol):
@@ -132,6 +133,7 @@ class Target(Protocol):
     FORMATS holds what it can be given, each named like the runtime that opens it; where there are
     several, what was measured says which of them is worth keeping. A file may also define
 
+    `check(options)`: raises BadInput for options that make no sense, before anything is computed.
     `finish(path, folder, job) -> Artifact`: a second step, kept apart from the first since it takes
     long. What `lower` wrote lies at `path`, what is to take its place goes into `folder`.
     `tolerance(artifact_format, options) -> float`: how far answers may be from the model's, as a

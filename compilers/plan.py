@@ -126,8 +126,18 @@ def _target(name: str) -> Target:
 
 
 def _options(aim: Aim, variant: str) -> Any:
-    where = f"variant {variant!r}: target" if variant else "target"
-    return convert(aim.options, _target(aim.name).Options, f"{where} {aim.name!r}")
+    where, target = f"variant {variant!r}: target" if variant else "target", _target(aim.name)
+    options = convert(aim.options, target.Options, f"{where} {aim.name!r}")
+    try:
+        # A target whose options need no library to be understood defines no check.
+        getattr(target, "check", _accept)(options)
+    except BadInput as error:
+        raise BadInput(f"{where} {aim.name!r}: {error}") from error
+    return options
+
+
+def _accept(options: Any) -> None:
+    """Nothing to check."""
 
 
 def _key(recipe: Recipe, name: str, target: Target, artifact_format: str) -> VariantKey:

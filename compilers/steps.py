@@ -46,7 +46,7 @@ def produce(step: Step, cache: Cache, materials: Materials) -> Path:
     place = cache.find(step.digest)
     if place is None:
         parent = produce(step.parent, cache, materials) if step.parent else Path()
-        loading = partial(_load_reference, step, cache, materials) if step.parent else None
+        loading = partial(network, step, cache, materials) if step.parent else None
         with cache.writing(step.digest) as folder:
             step.run(parent, folder, replace(materials, reference=loading))
         place = cache.find(step.digest)
@@ -54,8 +54,8 @@ def produce(step: Step, cache: Cache, materials: Materials) -> Path:
     return place
 
 
-def _load_reference(step: Step, cache: Cache, materials: Materials) -> Any:
-    """The network of the first of the steps that lead to `step`."""
+def network(step: Step, cache: Cache, materials: Materials) -> Any:
+    """The torch network of the first of the steps that lead to `step`."""
     while step.parent:
         step = step.parent
     place = produce(step, cache, materials)

@@ -207,7 +207,7 @@ def _offer(
     return Offer(
         variant,
         curve(profile, settings.slo_percentile, model.batches),
-        prices.target_price(variant.target, day).usd_per_device_s,
+        prices.target_price(variant.target, day, profile.hardware).usd_per_device_s,
         profile.source == "measured" or settings.allow_estimated,
         all(-1 not in spec.shape[1 if model.batches else 0 :] for spec in model.inputs),
         cascade,

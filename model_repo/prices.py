@@ -56,14 +56,23 @@ class PriceBook(Struct, frozen=True, forbid_unknown_fields=True):
             )
         return max(dated, key=lambda price: price.since)
 
-    def target_price(self, target: str, at: date) -> Price:
-        """The price in force on `at` for the instance type that stands for `target`."""
+    def target_price(self, target: str, at: date, hardware: str = "") -> Price:
+        """The price in force on `at` for the instance type that stands for `target`.
+
+        hardware: a device that should be in it; if another is, the price is that of the instance
+        type that sells such a device for the least, if the book has any.
+        """
         if target not in self.targets:
             raise BadInput(
                 f"the price book maps no instance type to the target {target!r}: "
                 f"add '{target}: INSTANCE' under 'targets'"
             )
-        return self.price(self.targets[target], at)
+        price = self.price(self.targets[target], at)
+        if hardware in ("", price.device):
+            return price
+        dated = [p.instance for p in self.prices if p.device == hardware and p.since <= at]
+        offers = [self.price(instance, at) for instance in dated]
+        return min(offers, key=lambda each: each.usd_per_device_s, default=price)
 
 
 def parse_price_book(text: str, name: str) -> PriceBook:

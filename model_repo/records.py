@@ -111,6 +111,8 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     source: measured on the target's own hardware; emulated, its design was run bit for bit and
     timed by its clock; estimated, by the maker's compiler or from published figures. Of the last
     two every time is the upper end of what is likely, and host says whose figure it is.
+    hardware: what the price book calls the device that the times are of; "" for that of whatever
+    instance stands for the target.
     """
 
     accuracy: float
@@ -130,6 +132,7 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     cpu_flags: tuple[str, ...] = ()
     others_share: float = 0.0
     accuracy_origin: Origin | None = None
+    hardware: str = ""
 
     @property
     def is_settled(self) -> bool:

@@ -23,7 +23,7 @@ class Row(Struct, frozen=True):
     enough to know the median device times. is_sound: whether a cascade's stages are those it was
     calibrated with. source: whether the times were measured on the target's hardware; if not, they
     are the upper ends of ranges, whose lower ends p99_ms_low and usd_per_million_low are. host:
-    where, or on what and by whom.
+    where, or on what and by whom. instance: the instance type that it is priced as.
     """
 
     model: str
@@ -48,6 +48,7 @@ class Row(Struct, frozen=True):
     p99_ms_low: float | None = None
     usd_per_million_low: float | None = None
     host: str = ""
+    instance: str = ""
 
 
 def rows(
@@ -61,11 +62,11 @@ def rows(
 
     Only what this machine can serve and what was measured competes for the front.
     """
-    prices = {v.target: book.target_price(v.target, day) for v in variants}
+    prices = {v.key: book.target_price(v.target, day, v.profile.hardware) for v in variants}
     servable = {v.key for v in variants if is_servable(v)}
     competing = [v for v in variants if v.key in servable and v.profile.source == "measured"]
-    best = {v.key for v in front(competing, lambda v: _usd(v.profile.best_point, prices[v.target]))}
-    made = [_row(v, prices[v.target], v.key in servable, v.key in best, metric) for v in variants]
+    best = {v.key for v in front(competing, lambda v: _usd(v.profile.best_point, prices[v.key]))}
+    made = [_row(v, prices[v.key], v.key in servable, v.key in best, metric) for v in variants]
     return sorted(made, key=lambda row: (-row.usd_per_million, row.variant))
 
 
@@ -95,6 +96,7 @@ def _row(variant: Variant, price: Price, servable: bool, pareto: bool, metric: M
         p99_ms_low=lone.device_low_s * 1e3 if is_range else None,
         usd_per_million_low=MILLION * _usd(best, price, best.device_low_s) if is_range else None,
         host=profile.host,
+        instance=price.instance,
     )
 
 

@@ -84,12 +84,12 @@ def _text(table: Sequence[Row], book: PriceBook, day: date) -> str:
         [
             f"{finding(table)} ({priced(table, book, day)})",
             render(["variant", table[0].metric, *COLUMNS], [_cells(row, table) for row in table]),
-            *_targets(table, book, day),
+            *_targets(table),
         ]
     )
 
 
-def _targets(table: Sequence[Row], book: PriceBook, day: date) -> list[str]:
+def _targets(table: Sequence[Row]) -> list[str]:
     """A second table, of targets, where there are several."""
     if len({row.target for row in table}) < 2:
         return []
@@ -99,7 +99,7 @@ def _targets(table: Sequence[Row], book: PriceBook, day: date) -> list[str]:
             row.variant,
             _plain(row.usd_per_million),
             f"{times_cheaper(row, table) or 1.0:.1f}",
-            book.target_price(row.target, day).instance,
+            row.instance,
             row.host if row.source in row.host else f"{row.source}, {row.host}",
         ]
         for row in by_target(table)
@@ -148,7 +148,8 @@ def _marks(row: Row) -> str:
 
 def priced(table: Sequence[Row], book: PriceBook, day: date) -> str:
     """The instance type that stands for each target, its price, and since when it holds."""
-    prices = [book.target_price(target, day) for target in sorted({row.target for row in table})]
+    order = {row.instance: row.target for row in table}
+    prices = [book.price(name, day) for name in sorted(order, key=lambda name: (order[name], name))]
     return "; ".join(
         f"{price.instance} at {price.usd_per_hour:g} usd/h for {price.devices} {price.device} "
         f"since {price.since}"

@@ -121,3 +121,24 @@ def test_the_command_prints_the_prices_of_a_day(
     (tmp_path / "latin.yaml").write_bytes(b"\xff")
     assert main(["prices", "--prices", str(tmp_path / "latin.yaml")]) == 2
     assert "is not UTF-8 text (byte 0)" in capsys.readouterr().err
+
+
+def test_a_variant_is_priced_by_the_device_that_it_is_timed_for() -> None:
+    book = parse_price_book(
+        """
+targets: {gpu: one-small}
+prices:
+  - {instance: one-small, device: S, devices: 1, usd_per_hour: 1, from: 2026-01-01, source: x}
+  - {instance: two-large, device: L, devices: 2, usd_per_hour: 9, from: 2026-01-01, source: x}
+  - {instance: eight-large, device: L, devices: 8, usd_per_hour: 32, from: 2026-01-01, source: x}
+  - {instance: eight-large, device: L, devices: 8, usd_per_hour: 8, from: 2026-06-01, source: x}
+  - {instance: later, device: L, devices: 1, usd_per_hour: 0.5, from: 2026-06-01, source: x}
+""",
+        "book",
+    )
+    day = date(2026, 2, 1)
+    assert book.target_price("gpu", day).instance == "one-small"
+    assert book.target_price("gpu", day, "S").instance == "one-small"
+    assert book.target_price("gpu", day, "L").instance == "eight-large", "for each device"
+    assert book.target_price("gpu", date(2026, 7, 1), "L").instance == "later"
+    assert book.target_price("gpu", day, "unheard of").instance == "one-small"

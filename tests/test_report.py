@@ -143,6 +143,7 @@ def test_the_command_prints_json_with_every_promised_key(
         "p99_ms_low",
         "usd_per_million_low",
         "host",
+        "instance",
         "not_on_the_shelf",
         "sensitivity",
     }
@@ -174,7 +175,7 @@ def test_each_target_has_its_cheapest_and_says_whose_figures_they_are(
     assert main(["report", "--repository", str(tmp_path), "--prices", str(prices)]) == 0
     text = capsys.readouterr().out
     assert "by target, the cheapest within 1 point of the reference:" in text
-    assert "estimated: L4, by roofline" in text
+    assert "estimated, L4, by roofline" in text
     assert "the gateway routes to neither unless allow_estimated is set" in text
 
 

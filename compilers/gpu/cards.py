@@ -25,6 +25,12 @@ class Card:
     cache_bytes: float
     host_bytes_s: float
     source: str
+    price_name: str = ""
+
+    @property
+    def priced_as(self) -> str:
+        """What price books call it."""
+        return self.price_name or self.name
 
 
 def _peak(fp32: float, tf32: float, half: float, int8: float) -> dict[Precision, float]:
@@ -67,6 +73,7 @@ CARDS = {
             _peak(19.5, 156, 312, 624),
             *(1555 * GB, 40 * GB, 40 * MIB, 25 * GB),
             "NVIDIA A100 40GB SXM datasheet, and the Ampere whitepaper, May 2020",
+            "A100-40GB",
         ),
         Card(
             "H100",

@@ -59,6 +59,7 @@ def estimate(path: Path, artifact_format: str, card: Card, job: Job) -> Estimate
             "gpu.bytes": one.moved_bytes,
             "gpu.kernels": float(len(_launches(one, launched))),
         },
+        card.priced_as,
     )
 
 

@@ -54,4 +54,5 @@ def profile(
         seed=seed,
         versions=estimate.versions,
         accuracy_origin=Origin(host.name(), now, seed, versions),
+        hardware=estimate.hardware,
     )

@@ -58,6 +58,7 @@ def estimate(path: Path, topologies: Sequence[str], job: Job) -> Estimate:
         memory_bytes=max(each.memory_bytes for each in mine),
         versions=versions,
         notes={key: value for each in found for key, value in _notes(each)},
+        hardware=f"{_name(first)} chip",
     )
 
 
