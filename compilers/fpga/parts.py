@@ -42,7 +42,7 @@ FAMILIES: Mapping[str, Family] = {
         "yowasp-ecppack",
         ("ecp5/cells_sim.v",),
         ("TRELLIS_COMB", "TRELLIS_FF"),
-        1.55,
+        2.0,
     ),
     "ice40": Family(
         "synth_ice40",

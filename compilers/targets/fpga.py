@@ -56,10 +56,11 @@ def lower(model: FixedModel, artifact_format: str, folder: Path, job: Job) -> Ar
 def _check_fits(adder_bits: float, name: str, part: parts.Part) -> None:
     needed = adder_bits * parts.FAMILIES[part.family].luts_per_adder_bit
     if needed > part.luts:
+        larger = [each for each, other in parts.PARTS.items() if other.luts >= needed]
         raise Unsupported(
             f"the network would take about {needed:,.0f} look-up tables, and {name} has "
-            f"{part.luts:,}: take fewer bits, a narrower or a pruned network, or a larger part of "
-            f"{', '.join(parts.PARTS)}"
+            f"{part.luts:,}: take fewer bits, or a narrower or pruned network"
+            + (f", or the part {' or '.join(larger)}" if larger else "; no part has room for it")
         )
 
 
