@@ -132,9 +132,9 @@ def test_without_the_tpus_compiler_the_extra_is_named(
 def test_the_real_compiler_gives_a_range_for_each_batch_size(tmp_path: Path) -> None:
     said: list[str] = []
     artifact = tpu.lower(network(), "stablehlo", tmp_path, JOB)
-    job = dataclasses.replace(JOB, say=said.append)
+    job = dataclasses.replace(JOB, batch_sizes=(1, 2, 8, 16), say=said.append)
     found = tpu.estimate(tmp_path / artifact.path, "stablehlo", job)
-    assert [point.batch_size for point in found.latency] == [1, 8]
+    assert [point.batch_size for point in found.latency] == [1, 2, 8, 16]
     for point in found.latency:
         assert 0 <= point.device_low_s <= point.device_high_s == point.device_s == point.p99_s
         assert 1e-9 < point.device_high_s < 1e-2 and point.runs == 0
@@ -142,7 +142,9 @@ def test_the_real_compiler_gives_a_range_for_each_batch_size(tmp_path: Path) -> 
     # 4 x 8 + 8 x 3 products and sums a row, at least.
     assert found.notes["tpu.v5e.batch8.flops"] >= 8 * 2 * 56
     assert found.notes["tpu.v6e.batch1.high_s"] > 0 and found.memory_bytes > 56 * 4
-    assert len(said) == 4 and "v6e:2x2, batch 8 (4 of 4)" in said[-1]
+    assert len(said) == 5 and "v6e:2x2, batch 16 (5 of 5)" in said[-1]
+    one, two, eight = (point.device_s for point in found.latency[:3])
+    assert two == pytest.approx(one + (eight - one) / 7)  # in between
     msgspec.json.encode(found)
 
 

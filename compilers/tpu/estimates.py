@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from compilers.contracts import Estimate, Job
 from compilers.tpu import ahead, chips
@@ -35,8 +36,10 @@ def check(topologies: Sequence[str]) -> None:
 
 
 def estimate(path: Path, topologies: Sequence[str], job: Job) -> Estimate:
-    """Figures of one chip: the first topology at every batch size, the others as notes.
+    """Figures of one chip of the first topology; those of the others are notes.
 
+    It is compiled at the smallest, a middle and the largest batch, the others at both ends: a
+    compilation takes seconds to minutes. What lies between is interpolated, in a straight line.
     Raises MissingExtra without libtpu, and Unsupported, with its reason, for what it refuses.
     """
     check(topologies)
@@ -44,15 +47,14 @@ def estimate(path: Path, topologies: Sequence[str], job: Job) -> Estimate:
         if find_spec(name) is None:
             raise MissingExtra("estimating for a TPU", name, "tpu")
     first, *others = topologies
-    # A compilation takes seconds to minutes: what only becomes a note is asked at both ends.
-    ends = sorted({min(job.batch_sizes), max(job.batch_sizes)})
-    wanted = [(first, size) for size in sorted(job.batch_sizes)]
-    wanted += [(other, size) for other in others for size in ends]
+    sizes = sorted(job.batch_sizes)
+    wanted = [(first, size) for size in sorted({sizes[0], sizes[len(sizes) // 2], sizes[-1]})]
+    wanted += [(other, size) for other in others for size in sorted({sizes[0], sizes[-1]})]
     found = list(_compiled(path, wanted, job))
     mine = [each for each in found if each.topology == first]
     versions = {name: version(name) for name in LIBRARIES}
     return Estimate(
-        latency=tuple(_point(each) for each in mine),
+        latency=tuple(_points(mine, sizes)),
         source="estimated",
         host=f"TPU {_name(first)}, estimated by libtpu {versions['libtpu']}",
         memory_bytes=max(each.memory_bytes for each in mine),
@@ -66,10 +68,13 @@ def _name(topology: str) -> str:
     return topology.partition(":")[0]
 
 
-def _point(compiled: Compiled) -> LatencyPoint:
+def _points(compiled: list[Compiled], sizes: list[int]) -> Iterator[LatencyPoint]:
     """Whoever counts on the upper end is not let down by the estimate."""
-    low, high = chips.span(compiled, chips.chip_of(compiled.topology))
-    return LatencyPoint(compiled.batch_size, high, high, high, high, 0, low, high)
+    spans = [chips.span(each, chips.chip_of(each.topology)) for each in compiled]
+    known = [each.batch_size for each in compiled]
+    lows, highs = (np.interp(sizes, known, ends) for ends in zip(*spans, strict=True))
+    for size, low, high in zip(sizes, lows.tolist(), highs.tolist(), strict=True):
+        yield LatencyPoint(size, high, high, high, high, 0, low, high)
 
 
 def _notes(compiled: Compiled) -> Iterator[tuple[str, float]]:
