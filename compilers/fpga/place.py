@@ -141,7 +141,7 @@ def check_netlist(task: Task) -> int:
     netlist = (task.folder / "netlist.v").read_text()
     files = tools.cells(FAMILIES[task.part.family].cells) | {"netlist.v": netlist}
     wires = "top shell (.clk(clk), .din(x[0]), .load(x[1]), .dout(y[0]));"
-    given = _shifted(task, verilator.simulator(files, wires, (2, 1)), words)
+    given = _shifted(task, verilator.simulator(files, wires, (2, 1), task.folder), words)
     width = design.output_bits
     wrong = int((_bits(wanted, width) != given).any(axis=1).sum())
     if wrong:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from math import ceil, log2
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from msgspec import Meta
@@ -50,11 +50,6 @@ def check(options: Options, source: Source) -> None:
     """Raise BadInput for hints: a rebuilt chain has no layers of their names."""
     if options.hints:
         raise BadInput("quantize_aware takes no hints: give them to a distill before it")
-
-
-def searched(source: Source) -> Mapping[str, Sequence[Any]]:
-    """What a search should try."""
-    return {"weight_bits": (3, 4, 5), "activation_bits": (3, 4, 5)}
 
 
 def apply(model: TorchModel, options: Options, work: Work) -> FixedModel:

@@ -50,6 +50,8 @@ def lower(model: FixedModel, artifact_format: str, folder: Path, job: Job) -> Ar
     _check_fits(circuit.cost, options.part, part)
     path = folder / FILE
     design.write(model, circuit, options, path)
+    # What comes next: its answers are compared, and nothing else speaks for that long.
+    job.say("building its simulator")
     return describe(path, artifact_format)
 
 
