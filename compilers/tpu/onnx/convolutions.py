@@ -8,6 +8,7 @@ import numpy as np
 
 from compilers.tpu.onnx.call import Call, Operator
 from compilers.tpu.onnx.jaxed import jnp, lax
+from compilers.tpu.onnx.products import precision_of
 from compilers.tpu.onnx.values import Quantized
 from compilers.tpu.onnx.whole import is_fit, signed, total, whole_convolution
 from compilers.tpu.onnx.windows import Windows, halved, windows
@@ -58,6 +59,7 @@ def _computed(call: Call, array: Any, weight: Any, where: Windows) -> Any:
         padding=where.pads,
         rhs_dilation=where.dilations,
         feature_group_count=call.attribute("group", 1),
+        precision=precision_of(array),
         preferred_element_type=jnp.float32,
     )
 
@@ -90,6 +92,7 @@ def _conv_transpose(call: Call) -> Any:
         lhs_dilation=where.strides,
         rhs_dilation=where.dilations,
         feature_group_count=groups,
+        precision=precision_of(array),
         preferred_element_type=jnp.float32,
     )
     return _biased(call, found.astype(array.dtype))

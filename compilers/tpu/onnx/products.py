@@ -5,16 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 from compilers.tpu.onnx.call import Call, Operator
-from compilers.tpu.onnx.jaxed import jnp
+from compilers.tpu.onnx.jaxed import jnp, lax
 from compilers.tpu.onnx.values import Quantized
 from compilers.tpu.onnx.whole import is_fit, signed, total
 
 
 def product(left: Any, right: Any) -> Any:
     """left @ right; what has 16 bits is summed in 32, whole numbers in int32."""
-    if jnp.issubdtype(left.dtype, jnp.integer):
-        return jnp.matmul(left, right, preferred_element_type=jnp.int32)
-    return jnp.matmul(left, right, preferred_element_type=jnp.float32).astype(left.dtype)
+    is_whole = jnp.issubdtype(left.dtype, jnp.integer)
+    found = jnp.matmul(
+        left,
+        right,
+        precision=precision_of(left),
+        preferred_element_type=jnp.int32 if is_whole else jnp.float32,
+    )
+    return found if is_whole else found.astype(left.dtype)
+
+
+def precision_of(array: Any) -> Any:
+    """That of the program for fp32; what has fewer bits is exact in one pass."""
+    return None if array.dtype == jnp.float32 else lax.Precision.DEFAULT
 
 
 def _matmul(call: Call) -> Any:
@@ -51,7 +61,12 @@ def _gemm(call: Call) -> Any:
 
 def _einsum(call: Call) -> Any:
     arrays = call.arrays()
-    found = jnp.einsum(call.attribute("equation"), *arrays, preferred_element_type=jnp.float32)
+    found = jnp.einsum(
+        call.attribute("equation"),
+        *arrays,
+        precision=precision_of(arrays[0]),
+        preferred_element_type=jnp.float32,
+    )
     return found.astype(arrays[0].dtype)
 
 

@@ -66,10 +66,11 @@ def whole_convolution(array: Any, weight: Any, where: Windows, groups: int) -> A
 
     CPUs have no fast one of int8, and compute it in fp32, as many channels at once as stay exact.
     """
-    options = {"window_strides": where.strides, "rhs_dilation": where.dilations}
+    options: dict[str, Any] = {"window_strides": where.strides, "rhs_dilation": where.dilations}
 
     def in_integers(array: Any, weight: Any) -> Any:
-        return _convolution(array, weight, jnp.int32, feature_group_count=groups, **options)
+        one_pass = {**options, "precision": lax.Precision.DEFAULT, "feature_group_count": groups}
+        return _convolution(array, weight, jnp.int32, **one_pass)
 
     def in_floats(array: Any, weight: Any) -> Any:
         channels = weight.shape[1]
