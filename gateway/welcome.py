@@ -1,11 +1,11 @@
-"""Five lines that tell a newcomer what to try once the gateway is up."""
+"""A few lines that tell a newcomer what to try once the gateway is up."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
 
-from gateway.core.catalog import Entry
+from gateway.core.catalog import Entry, Offer
 from gateway.oip.json_data import BINARY_ONLY
 from model_repo.records import Model, TensorSpec
 
@@ -19,7 +19,8 @@ def lines(
     example: Path | None = None,
     python: str = "python",
 ) -> list[str]:
-    """What runs where, a plain call, one with an SLO, a tritonclient snippet, the metrics.
+    """What runs where, a plain call, one with an SLO, one pinned to each target that another
+    device stands in for, a tritonclient snippet, the metrics.
 
     example: a file with a request to send; made-up zeros without it. python: one that has
     tritonclient.
@@ -34,6 +35,7 @@ def lines(
     calls = [
         f"  curl -s {infer} -d {body}",
         f"  curl -s {infer} -H 'x-slo-min-accuracy: 0.97' -H 'x-slo-latency-ms: 20' -d {body}",
+        *(f"  curl -s {infer} -H 'x-variant: {each}' -d {body}" for each in _stand_ins(entry)),
     ]
     if not example and any(spec.datatype in BINARY_ONLY for spec in entry.model.inputs):
         calls = []  # JSON cannot carry such inputs
@@ -46,6 +48,16 @@ def lines(
         f"print(t.InferenceServerClient('{host}:{grpc}').infer('{name}', inputs).get_response())\"",
         f"  curl -s http://{host}:{metrics}/metrics | grep usd_total",
     ]
+
+
+def _stand_ins(entry: Entry) -> list[str]:
+    """The most accurate variant for each target that this machine only stands in for."""
+    found: dict[str, Offer] = {}
+    for offer in filter(lambda each: each.stands_in, entry.offers):
+        best = found.setdefault(offer.variant.target, offer)
+        if offer.variant.profile.accuracy > best.variant.profile.accuracy:
+            found[offer.variant.target] = offer
+    return [offer.key.variant for offer in found.values()]
 
 
 def _snippet_of(example: Path) -> str:

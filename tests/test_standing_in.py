@@ -12,6 +12,7 @@ import pytest
 from builders import load, request, serving, shelve, variant
 from msgspec.structs import replace
 
+from gateway import welcome
 from gateway.bookkeeping import Bookkeeping
 from gateway.core.request import InferRequest
 from gateway.dataplane import DataPlane
@@ -82,6 +83,12 @@ def test_it_is_not_routed_to_unless_that_is_allowed(store: Store) -> None:
 def test_it_never_runs_on_the_loop_however_short_its_profile_is(store: Store) -> None:
     tpu = load(store).catalog.find("toy").offer("tpu")
     assert tpu.stands_in and tpu.curve.service(1) < 0.00025
+
+
+def test_the_welcome_shows_how_to_pin_it(store: Store) -> None:
+    lines = welcome.lines(load(store).catalog.find("toy"), "host", 1, 2, 3)
+    assert sum("-H 'x-variant: tpu'" in line for line in lines) == 1
+    assert not any("x-variant: ref" in line for line in lines)
 
 
 def test_metrics_name_where_it_runs_and_whose_its_figures_are(store: Store) -> None:

@@ -44,9 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check-config", action="store_true", help="check settings, prices and policies, and exit"
     )
-    parser.add_argument(
-        "--welcome", action="store_true", help="print five lines to try once it is up"
-    )
+    parser.add_argument("--welcome", action="store_true", help="print what to try once it is up")
 
 
 def read_settings(args: argparse.Namespace) -> Settings:
