@@ -16,9 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from typing import Any
 
-import msgspec
-
-from compilers.tpu.chips import PASSES, Compiled
+from compilers.tpu.chips import PASSES
 
 ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",  # libtpu is only a compiler here
@@ -43,24 +41,34 @@ def main() -> None:
     import_module("jax.export")
     with open(sys.argv[1], "rb") as file:
         program = jax.export.deserialize(bytearray(file.read()))
+    asked = json.load(sys.stdin)
+    # libtpu may be started by one thread only, so before there are others.
+    places = {topology: _place(jax, topology) for topology, _ in asked}
 
     def answer(wanted: tuple[str, int]) -> dict[str, Any]:
+        topology, batch_size = wanted
         try:
-            found: dict[str, Any] = msgspec.to_builtins(_compiled(jax, program, *wanted))
+            made = _compiled(jax, program, places[topology], batch_size)
+            found: dict[str, Any] = {"topology": topology, "batch_size": batch_size, **made}
         except Exception as error:  # XLA's errors share no parent but Exception
             return {"error": " ".join(f"{type(error).__name__}: {error}".split())[:300]}
         return found
 
     # One compilation keeps little more than one core busy; each takes its own memory, too.
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for found in pool.map(answer, json.load(sys.stdin)):
+        for found in pool.map(answer, asked):
             print(json.dumps(found), file=answers, flush=True)
 
 
-def _compiled(jax: Any, program: Any, topology: str, batch_size: int) -> Compiled:
+def _place(jax: Any, topology: str) -> Any:
+    """One chip of a topology."""
     topologies: Any = import_module("jax.experimental.topologies")
     found = topologies.get_topology_desc(platform="tpu", topology_name=topology)
-    place = jax.sharding.SingleDeviceSharding(found.devices[0])
+    return jax.sharding.SingleDeviceSharding(found.devices[0])
+
+
+def _compiled(jax: Any, program: Any, place: Any, batch_size: int) -> dict[str, Any]:
+    """The figures of a `Compiled`, without what was asked for."""
     arguments = {
         name: jax.ShapeDtypeStruct(
             tuple(size if isinstance(size, int) else batch_size for size in aval.shape),
@@ -73,16 +81,15 @@ def _compiled(jax: Any, program: Any, topology: str, batch_size: int) -> Compile
     cost, memory, text = made.cost_analysis(), made.memory_analysis(), made.as_text()
     # The weights are constants, which count as code as well.
     resident = max(memory.peak_memory_in_bytes, memory.generated_code_size_in_bytes)
-    return Compiled(
-        topology,
-        batch_size,
-        cost.get("flops", 0.0),
-        cost.get("bytes accessed", 0.0),
-        cost.get("optimal_seconds", 0.0),
-        sum(int(count) for count in _CYCLES.findall(text)),
-        max((PASSES.get(p, 1) for pair in _PRECISION.findall(text) for p in pair), default=1),
-        resident + memory.argument_size_in_bytes + memory.output_size_in_bytes,
-    )
+    passes = [PASSES.get(each, 1) for pair in _PRECISION.findall(text) for each in pair]
+    return {
+        "flops": cost.get("flops", 0.0),
+        "bytes_accessed": cost.get("bytes accessed", 0.0),
+        "optimal_s": cost.get("optimal_seconds", 0.0),
+        "cycles": sum(int(count) for count in _CYCLES.findall(text)),
+        "passes": max(passes, default=1),
+        "memory_bytes": resident + memory.argument_size_in_bytes + memory.output_size_in_bytes,
+    }
 
 
 if __name__ == "__main__":
