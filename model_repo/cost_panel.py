@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from model_repo.labels import Box, place
-from model_repo.report import Row, finding
+from model_repo.report import Row, by_target, finding
 
 DPI = 100
 TARGETS = {"cpu": "#1f77b4", "gpu": "#2a9d5c", "tpu": "#d9822b", "fpga": "#8e5bb5"}
@@ -17,6 +17,8 @@ DASHED = (0, (1.6, 1.0))
 """The outline of what is noisy: short enough that the smallest mark shows it."""
 SMALLEST, LARGEST = 50.0, 420.0
 """Areas of the marks of the fastest and the slowest variant, in points squared."""
+MOST_NAMES = 18
+"""Of more marks than this, names would cover each other."""
 
 
 def panel(axes: Any, table: Sequence[Row], title_size: int) -> None:
@@ -32,6 +34,7 @@ def panel(axes: Any, table: Sequence[Row], title_size: int) -> None:
     axes.set_ylabel(f"{table[0].metric}, with its 95 % interval", color=INK)
     axes.set_xscale("log")
     axes.margins(x=0.16, y=0.12)
+    axes.set_xlim(*_span(table))
     bottom, top = axes.get_ylim()
     axes.set_ylim(top=min(top, 1 + 0.05 * (1 - bottom)))  # nothing is more accurate than 1
     axes.xaxis.set_major_locator(_ticks(table))
@@ -44,6 +47,22 @@ def panel(axes: Any, table: Sequence[Row], title_size: int) -> None:
         axes.spines[side].set_visible(False)
     for side in ("bottom", "left"):
         axes.spines[side].set_color(FAINT)
+
+
+def _span(table: Sequence[Row]) -> tuple[float, float]:
+    """The costs that the axis shows: room on both sides of the marks, not of every range."""
+    costs = [row.usd_per_million for row in table if row.usd_per_million] or [1.0]
+    room = max((max(costs) / min(costs)) ** 0.16, 1.2)
+    return min(costs) / room, max(costs) * room
+
+
+def named(table: Sequence[Row]) -> list[Row]:
+    """The rows whose marks bear a name: of many only the reference, the front, and what is the
+    cheapest for each target; the table of the report has them all."""
+    if len(table) <= MOST_NAMES:
+        return list(table)
+    best = {row.variant for row in by_target(table)}
+    return [r for r in table if r.pareto or r.kind == "reference" or r.variant in best]
 
 
 def _ticks(table: Sequence[Row]) -> Any:
@@ -78,7 +97,7 @@ def _mark(axes: Any, row: Row, area: float) -> None:
     )
     if row.usd_per_million_low is not None:
         ends = [row.usd_per_million_low, row.usd_per_million]
-        axes.plot(ends, [row.accuracy] * 2, color=colour, linewidth=1.4, alpha=0.55, zorder=2)
+        axes.plot(ends, [row.accuracy] * 2, color=colour, linewidth=1.4, alpha=0.35, zorder=2)
     axes.scatter(
         row.usd_per_million,
         row.accuracy,
@@ -113,13 +132,16 @@ def front(table: Sequence[Row]) -> list[tuple[float, float]]:
 
 
 def label(axes: Any, table: Sequence[Row]) -> None:
-    """Name each mark where its name covers nothing; measured in pixels, so drawn last."""
+    """Name the marks where a name covers nothing; measured in pixels, so drawn last."""
     axes.figure.draw_without_rendering()
     points = axes.transData.transform([(row.usd_per_million, row.accuracy) for row in table])
     radii = [(area / math.pi) ** 0.5 * 1.3 * DPI / 72 for area in _areas(table)]
     taken = _obstacles(axes, table)
     taken += [Box(x - r, y - r, x + r, y + r) for (x, y), r in zip(points, radii, strict=True)]
+    wanted = {row.variant for row in named(table)}
     for row, (x, y), radius in zip(table, points, radii, strict=True):
+        if row.variant not in wanted:
+            continue
         text = axes.annotate(
             f"{row.variant}\np99 {row.p99_ms:.3g} ms",
             (row.usd_per_million, row.accuracy),

@@ -169,3 +169,20 @@ def test_labels_in_open_space_cover_no_mark_and_no_label(marks: list[tuple[float
     for one, two in combinations(spots, 2):
         assert one.overlap(two) == 0.0
     assert all(spot.overlap(mark) == 0.0 for spot in spots for mark in taken)
+
+
+def test_of_many_marks_only_those_that_matter_bear_names() -> None:
+    few = [row(f"v{i}", 0.9, 1.0, pareto=False) for i in range(17)]
+    reference = row("ref", 0.9, 2.0, kind="reference", pareto=False)
+    assert len(cost_panel.named([*few, reference])) == 18
+    chip = row("chip", 0.9, 0.5, target="tpu", source="estimated", pareto=False)
+    best = row("best", 0.9, 0.1)
+    bears = [each.variant for each in cost_panel.named([*few, reference, chip, best])]
+    assert bears == ["ref", "chip", "best"]
+
+
+def test_ranges_of_estimates_do_not_stretch_the_axis(tmp_path: Path) -> None:
+    wide = row("tpu-fp32", 0.97, 0.1, target="tpu", source="estimated", usd_per_million_low=1e-9)
+    assert cost_panel._span([*TABLE, wide])[0] > 1e-3
+    picture.draw([[*TABLE, wide]], "prices", tmp_path / "a.png")
+    assert size_of(tmp_path / "a.png") == (1200, 800)

@@ -3,13 +3,13 @@
 The roofline (Williams, Waterman and Patterson 2009, doi:10.1145/1498765.1498785): a kernel takes
 at least flops / peak and at least bytes / bandwidth, whichever is longer.
 
-    low  = max(sum of flops / peak, (weights beyond the cache + batch) / bandwidth)
+    low  = max(sum of flops / peak, (weights beyond the cache + batch) / bandwidth) + one launch
     high = sum over kernels of max(flops / (COMPUTES peak), bytes / (MOVES bandwidth)) + launch
            + copies of the batch from and to the host
 
-low is a bound: all kernels fused into one, nothing but the batch through memory, no launch; weights
-that fit the second-level cache are taken to stay there. high is what ordinary kernels reach, every
-tensor through memory and back; small kernels, which fill a card badly, may take longer still.
+low is a bound: all kernels fused into one, nothing but the batch through memory; weights that fit
+the second-level cache are taken to stay there. high is what ordinary kernels reach, every tensor
+through memory and back; small kernels, which fill a card badly, may take longer still.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def bounds(load: Load, card: Card, launched: str) -> tuple[float, float]:
     moved = max(0.0, load.weight_bytes - card.cache_bytes) + load.io_bytes
     low = max(computed, moved / card.memory_bytes_s)
     likely = sum(_likely(each, card, launched) for each in kernels)
-    return low, likely + load.io_bytes / card.host_bytes_s + 2 * COPY_S
+    return low + LAUNCH_S["graphs"], likely + load.io_bytes / card.host_bytes_s + 2 * COPY_S
 
 
 def _launches(load: Load, launched: str) -> list[Kernel]:
