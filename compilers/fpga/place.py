@@ -31,7 +31,7 @@ module top (input clk, input din, input load, output dout);
   {module} core (.clk(clk), .model_inp(row), .model_out(answer));
 endmodule
 """
-RANDOM_ROWS = 200
+RANDOM_ROWS = 64
 XILINX = ("LUT", "FD", "CARRY")
 
 
