@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
@@ -16,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from model_repo.errors import BadInput, Expired, MissingDevice, MissingExtra
+from model_repo import native
+from model_repo.errors import Expired, MissingExtra
 from model_repo.tensors import Array
 
 TOP = "simulated"
 FEWEST_WORDS = 3
 """Verilator holds a port of more than 64 bits as an array of words, whatever its width."""
-COMPILERS = ("c++", "g++", "clang++")
 HARNESS = """
 #include <chrono>
 #include <cstdint>
@@ -84,7 +80,7 @@ def simulator(
     """The simulator of a circuit, built if this host has not built it before.
 
     verilog: file name -> text. instance: what stands inside of a module with the wires clk, x and
-    y, of `bits` bits in and out. folder: where it is kept, `cache_folder` if not given. Raises
+    y, of `bits` bits in and out. folder: where it is kept, that of this host if not given. Raises
     MissingExtra, and MissingDevice without a C++ compiler.
     """
     check()
@@ -99,7 +95,7 @@ def simulator(
     whole = hashlib.sha256(metadata.version("verilator").encode())
     for name, text in sorted(files.items()):
         whole.update(f"{name}\0{text}\0".encode())
-    library = (folder or cache_folder()) / f"{whole.hexdigest()}.so"
+    library = (folder or native.cache_folder()) / f"{whole.hexdigest()}.so"
     if not library.exists():
         _build(files, library)
     return Simulator(library, words)
@@ -109,22 +105,14 @@ def _words(bits: int) -> int:
     return max(FEWEST_WORDS, -(-bits // 32))
 
 
-def cache_folder() -> Path:
-    """Where simulators are kept on this host: $XDG_CACHE_HOME/farebox/circuits."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "farebox" / "circuits"
-
-
 def _build(files: Mapping[str, str], library: Path) -> None:
-    """Two processes that build the same at once each end with a whole file, the same one."""
-    library.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with tempfile.TemporaryDirectory(prefix=".building-", dir=library.parent) as name:
-        folder = Path(name)
+    def fill(folder: Path) -> None:
         for each, text in files.items():
             (folder / each).write_text(text)
         _verilate(folder, [each for each in files if each.endswith(".v")])
-        _compile(folder)
-        os.replace(folder / "simulator.so", library)
+        _compile(folder, library.name)
+
+    native.keep(library, fill)
 
 
 def _verilate(folder: Path, sources: list[str]) -> None:
@@ -133,27 +121,20 @@ def _verilate(folder: Path, sources: list[str]) -> None:
         str(root / "bin" / "verilator_bin"), "--cc", "--top-module", TOP, "--Mdir", "made",
         "--no-timing", "-Wno-fatal", "-Wno-lint", "-O3", "--x-assign", "fast", *sources,
     ]  # fmt: skip
-    _call(command, folder, {**os.environ, "VERILATOR_ROOT": str(root)}, "Verilator")
+    native.call(command, folder, "Verilator", {"VERILATOR_ROOT": str(root)})
 
 
-def _compile(folder: Path) -> None:
+def _compile(folder: Path, name: str) -> None:
     include = _root() / "include"
     parts = sorted(str(path.relative_to(folder)) for path in (folder / "made").glob("*.cpp"))
     needed = [str(include / name) for name in ("verilated.cpp", "verilated_threads.cpp")]
     # -O0: -O1 takes twice as long, minutes for a netlist, and a run takes microseconds anyway.
     command = [
-        compiler(), "-std=c++17", "-O0", "-fPIC", "-shared", "-pthread", "-w", "-DVM_COVERAGE=0",
-        "-DVM_SC=0", "-DVM_TRACE=0", "-DVM_TIMING=0", f"-I{include}", f"-I{include / 'vltstd'}",
-        "-Imade", *parts, *needed, "harness.cpp", "-o", "simulator.so",
+        native.compiler(), "-std=c++17", "-O0", "-fPIC", "-shared", "-pthread", "-w",
+        "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE=0", "-DVM_TIMING=0", f"-I{include}", f"-I{include / 'vltstd'}",
+        "-Imade", *parts, *needed, "harness.cpp", "-o", name,
     ]  # fmt: skip
-    _call(command, folder, dict(os.environ), "the C++ compiler")
-
-
-def _call(command: list[str], folder: Path, environment: dict[str, str], what: str) -> None:
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        told = " ".join((done.stderr or done.stdout).split())[-500:]
-        raise BadInput(f"{what} could not build the circuit's simulator: {told}")
+    native.call(command, folder, "the C++ compiler")
 
 
 @cache
@@ -164,19 +145,7 @@ def _root() -> Path:
     return Path(spec.origin).parent
 
 
-def compiler() -> str:
-    """The C++ compiler: $CXX, or the first on the path; raises MissingDevice if there is none."""
-    for name in (os.environ.get("CXX"), *COMPILERS):
-        found = shutil.which(name) if name else None
-        if found:
-            return found
-    raise MissingDevice(
-        "simulating a circuit needs a C++ compiler, and there is none on the path: install the "
-        "Debian package g++, or name one in $CXX"
-    )
-
-
 def check() -> None:
     """Raise MissingExtra without Verilator, and MissingDevice without a C++ compiler."""
     _root()
-    compiler()
+    native.compiler()
