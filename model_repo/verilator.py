@@ -131,7 +131,8 @@ def _compile(folder: Path, name: str) -> None:
     # -O0: -O1 takes twice as long, minutes for a netlist, and a run takes microseconds anyway.
     command = [
         native.compiler(), "-std=c++17", "-O0", "-fPIC", "-shared", "-pthread", "-w",
-        "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE=0", "-DVM_TIMING=0", f"-I{include}", f"-I{include / 'vltstd'}",
+        "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE=0", "-DVM_TIMING=0",
+        f"-I{include}", f"-I{include / 'vltstd'}",
         "-Imade", *parts, *needed, "harness.cpp", "-o", name,
     ]  # fmt: skip
     native.call(command, folder, "the C++ compiler")
