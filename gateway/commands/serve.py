@@ -42,6 +42,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="serve the reference to everyone and meter what routing would have cost",
     )
     parser.add_argument(
+        "--allow-estimated",
+        action="store_true",
+        default=None,
+        help="route to variants too that were not measured on the hardware they are for",
+    )
+    parser.add_argument(
         "--check-config", action="store_true", help="check settings, prices and policies, and exit"
     )
     parser.add_argument("--welcome", action="store_true", help="print what to try once it is up")
@@ -61,6 +67,7 @@ def read_settings(args: argparse.Namespace) -> Settings:
         grpc_port=args.grpc_port,
         metrics_port=args.metrics_port,
         report_only=args.report_only,
+        allow_estimated=args.allow_estimated,
     )
 
 

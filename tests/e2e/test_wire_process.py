@@ -107,7 +107,10 @@ def test_a_price_book_without_the_key_ends_the_start(
 def test_a_sound_configuration_is_checked_and_shown(tmp_path: Path, book: Path) -> None:
     config = write(tmp_path / "c.yaml", "{policy: cheapest, models: {toy: {policy: cheapest}}}")
     done = farebox("serve", "--check-config", "--config", config, "--prices", book)
-    assert done.returncode == 0 and json.loads(done.stdout)["policy"] == "cheapest"
+    told = json.loads(done.stdout)
+    assert done.returncode == 0 and (told["policy"], told["allow_estimated"]) == ("cheapest", False)
+    done = farebox("serve", "--check-config", "--prices", book, "--allow-estimated")
+    assert json.loads(done.stdout)["allow_estimated"] is True
 
 
 def test_a_flag_wins_over_the_file_which_wins_over_the_environment(
