@@ -134,6 +134,7 @@ class Target(Protocol):
     several, what was measured says which of them is worth keeping. A file may also define
 
     `check(options)`: raises BadInput for options that make no sense, before anything is computed.
+    `formats(options) -> tuple[str, ...]`: those of FORMATS that are made with these options.
     `finish(path, folder, job) -> Artifact`: a second step, kept apart from the first since it takes
     long. What `lower` wrote lies at `path`, what is to take its place goes into `folder`.
     `tolerance(artifact_format, options) -> float`: how far answers may be from the model's, as a

@@ -105,7 +105,7 @@ def _plan_variants(recipe: Recipe) -> list[PlannedVariant]:
         for aim in recipe.aims(name):
             target = _target(aim.name)
             options = _options(aim, name if way.targets else "")
-            for artifact_format in _formats(recipe, name, target, passes):
+            for artifact_format in _formats(recipe, name, target, passes, options):
                 key = _key(recipe, name, target, artifact_format)
                 if key in planned:
                     raise BadInput(
@@ -153,13 +153,15 @@ def _is_reference(recipe: Recipe, name: str, target: Target, artifact_format: st
 
 
 def _formats(
-    recipe: Recipe, name: str, target: Target, passes: Sequence[ChosenPass]
+    recipe: Recipe, name: str, target: Target, passes: Sequence[ChosenPass], options: Any
 ) -> Iterator[str]:
-    """Those to make of the target's that the variant's form leads to."""
+    """Those to make of the target's that the variant's form and the options lead to."""
     form = form_after(passes, name)
     named = set(recipe.formats) & target.FORMATS.keys() or target.FORMATS.keys()
+    asked: Any = getattr(target, "formats", lambda _: tuple(target.FORMATS))
+    wanted = named & set(asked(options))
     for each in _reached(form, target):
-        if each in named or _is_reference(recipe, name, target, each):
+        if each in wanted or _is_reference(recipe, name, target, each):
             yield each
 
 

@@ -68,7 +68,7 @@ def write(model: FixedModel, circuit: Circuit, options: Asked, path: Path) -> No
         options.target_mhz,
     )
     figures = Figures(circuit.cost, circuit.adders, options.adders_per_stage, circuit.register_bits)
-    _zip(
+    pack(
         {
             rtl.FACTS: facts,
             FIGURES: figures,
@@ -83,10 +83,11 @@ def extend(given: Path, files: Mapping[str, Any], path: Path) -> None:
     """Write what is in the zip `given`, and more files, into another at `path`."""
     with zipfile.ZipFile(given) as file:
         before = {name: file.read(name) for name in file.namelist()}
-    _zip({**before, **files}, path)
+    pack({**before, **files}, path)
 
 
-def _zip(files: Mapping[str, Any], path: Path) -> None:
+def pack(files: Mapping[str, Any], path: Path) -> None:
+    """Write files into one zip, what is no bytes or text as JSON: same files, same bytes."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as file:
         for name, given in files.items():
             entry = zipfile.ZipInfo(name, _AT)

