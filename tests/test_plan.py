@@ -111,7 +111,7 @@ def test_a_target_without_a_format_is_refused(
     other = {"openvino_ir": cpu.FORMATS["openvino_ir"]}
     monkeypatch.setattr(cpu, "FORMATS", other)
     text = BOTH.replace("batch_sizes", "formats: [onnx_graph]\nbatch_sizes")
-    with pytest.raises(BadInput, match="formats names 'onnx_graph': choose from .*openvino_ir"):
+    with pytest.raises(BadInput, match=r"formats names 'onnx_graph': choose from .*openvino_ir"):
         planned(tmp_path, text)
 
 

@@ -68,7 +68,8 @@ def _strides(size: Pair, kernel: Pair, padding: Pair, places: int) -> Iterator[W
     (height, width), (down, right) = size, padding
     rooms = height + 2 * down - kernel[0], width + 2 * right - kernel[1]
     if min(rooms) >= 0:
-        for stride in product(range(1, height + 1), range(1, width + 1)):
+        # One beyond the room gives one place, as any larger one would.
+        for stride in product(range(1, rooms[0] + 2), range(1, rooms[1] + 2)):
             high, wide = rooms[0] // stride[0] + 1, rooms[1] // stride[1] + 1
             if high * wide == places:
                 yield Window(kernel, stride, padding, (high, wide))

@@ -25,10 +25,10 @@ class Span:
 
     @property
     def bits(self) -> int:
-        """The width of the type, two or more."""
+        """The width of the type."""
         low, high = int(np.ldexp(self.low, self.fraction)), int(np.ldexp(self.high, self.fraction))
         wide = max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0) + (low < 0)
-        return max(wide, 2)
+        return max(wide, 1)
 
     @property
     def type(self) -> str:
