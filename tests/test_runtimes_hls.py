@@ -96,6 +96,19 @@ def test_it_is_compiled_once_even_when_two_open_it_at_once(
     assert kept.suffix == ".hls"
 
 
+def test_what_was_tidied_up_is_compiled_again(
+    zipped: Path, model: FixedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for lost in ("weights/*.txt", "*.so"):
+        session = hls_emulated.open_session(zipped, circuits.SIGNATURE)
+        given = {"image": ROWS[:3]}
+        assert np.array_equal(session.run(given)[0]["scores"], model.run(given))
+        (kept,) = (tmp_path / "farebox" / "circuits").iterdir()
+        next(kept.glob(lost)).unlink()
+    hls_emulated.open_session(zipped, circuits.SIGNATURE)
+
+
 def test_wrong_inputs_are_refused_with_what_it_takes(session: HlsSession) -> None:
     told = r"takes 'image' with rows of \[1, 6, 6\]"
     for given in ({"picture": ROWS}, {"image": ROWS[:, 0]}, {"image": ROWS * np.nan}, {}):
