@@ -89,8 +89,10 @@ class LatencyPoint(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def is_settled(self) -> bool:
-        """Whether the median is known to within SETTLED of itself, or never was to be."""
-        return self.device_high_s - self.device_low_s <= 2 * SETTLED * self.device_s
+        """Whether the median is known to within SETTLED of itself; what no run told is no median."""
+        return (
+            not self.runs or self.device_high_s - self.device_low_s <= 2 * SETTLED * self.device_s
+        )
 
 
 class Origin(Struct, frozen=True, forbid_unknown_fields=True):
@@ -136,12 +138,7 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def is_settled(self) -> bool:
-        """Whether the host was quiet and every median held, as far as one measurement tells.
-
-        What was not measured was not disturbed.
-        """
-        if self.source != "measured":
-            return True
+        """Whether the host was quiet and every median held, as far as one measurement tells."""
         return self.others_share <= QUIET and all(point.is_settled for point in self.latency)
 
     @property
