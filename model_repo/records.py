@@ -89,7 +89,7 @@ class LatencyPoint(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def is_settled(self) -> bool:
-        """Whether the median is known to within SETTLED of itself; what no run told is no median."""
+        """Whether the median is known to within SETTLED of itself, or no run was to tell it."""
         return (
             not self.runs or self.device_high_s - self.device_low_s <= 2 * SETTLED * self.device_s
         )
