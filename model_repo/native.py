@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from model_repo import leash
 from model_repo.errors import BadInput, MissingDevice
 
 COMPILERS = ("c++", "g++", "clang++")
@@ -53,7 +54,9 @@ def call(
 ) -> None:
     """Run a tool in `folder`, with `more` in its environment; raises BadInput with what it said."""
     environment = {**os.environ, **(more or {})}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        told = " ".join((done.stderr or done.stdout).split())[-500:]
+    with leash.running(command, folder, subprocess.PIPE, environment) as child:
+        assert child.stdout, "it was asked for"
+        told = " ".join(child.stdout.read().split())[-500:]
+        child.wait()
+    if child.returncode:
         raise BadInput(f"{what} could not build the circuit's simulator: {told}")

