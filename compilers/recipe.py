@@ -89,12 +89,14 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
         return next(name for name, way in self.variants.items() if not way.passes)
 
     def aims(self, variant: str) -> tuple[Aim, ...]:
-        """What a variant is to be made for, of the recipe's targets; options of its own win."""
+        """What a variant is to be made for, of the recipe's targets; its own options win."""
         own = self.variants[variant].targets
         if own is None:
             return self.targets
-        asked = {aim.name for aim in self.targets}
-        return tuple(aim for aim in own if aim.name in asked)
+        asked = {aim.name: aim.options for aim in self.targets}
+        return tuple(
+            Aim(aim.name, {**asked[aim.name], **aim.options}) for aim in own if aim.name in asked
+        )
 
 
 def parse_recipe(text: str, name: str) -> Recipe:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 
 from gateway import log
@@ -24,17 +24,25 @@ class Bookkeeping:
     def __init__(self, prices: PriceBook, cores: int) -> None:
         self._prices = prices
         self.day = _today()
+        self._hardware = {HOST: ""}
         self._at = {HOST: prices.target_price(HOST, self.day)}
         self.books = Books(self._opened(HOST, cores))
 
     def _opened(self, device: str, count: int) -> Ledger:
         return Ledger(count, time.monotonic_ns(), self._at[device].usd_per_device_s)
 
-    def open(self, devices: Iterable[str]) -> None:
-        """Begin a ledger for each of the devices that has none; raises BadInput if unpriced."""
-        for device in set(devices) - self.books.ledgers.keys():
-            self._at[device] = self._prices.target_price(device, self.day)
+    def open(self, devices: Mapping[str, str]) -> None:
+        """Begin a ledger for each of the devices that has none; raises BadInput if unpriced.
+
+        devices: each with what the price book calls its hardware, or "".
+        """
+        for device in devices.keys() - self.books.ledgers.keys():
+            self._hardware[device] = devices[device]
+            self._at[device] = self._price(device)
             self.books.ledgers[device] = self._opened(device, _CARDS)
+
+    def _price(self, device: str) -> Price:
+        return self._prices.target_price(device, self.day, self._hardware[device])
 
     def instances(self) -> dict[str, str]:
         """The instance type that each device is priced as."""
@@ -56,7 +64,7 @@ class Bookkeeping:
         if self.day == _today():
             return False
         self.day = _today()
-        now = {device: self._prices.target_price(device, self.day) for device in self._at}
+        now = {device: self._price(device) for device in self._at}
         changed = {device for device, price in now.items() if price != self._at[device]}
         for device in changed:
             self._change(device, now[device])

@@ -131,7 +131,8 @@ class Server:
             log.event("left out by memory_cap_bytes", {"variants": left_out}, logging.WARNING)
         if loaded.elsewhere and (before is None or loaded.elsewhere != before.elsewhere):
             log.event("not served here", _by_reason(loaded.elsewhere))
-        self._bookkeeping.open(offer.device for offer in loaded.catalog.offers())
+        offers = loaded.catalog.offers()
+        self._bookkeeping.open({offer.device: offer.variant.profile.hardware for offer in offers})
         self.plane.adopt(loaded)
         variants = [str(offer.key) for offer in loaded.catalog.offers()]
         if before is None or _gist(loaded) != _gist(before):

@@ -116,7 +116,7 @@ def test_what_runs_on_its_own_hardware_has_a_ledger_and_a_price_of_its_own(
         kept = Bookkeeping(prices(), 2)
         kept.books.ledgers["cpu"] = plane.scheduler.books["cpu"]
         plane.scheduler.books = kept.books
-        kept.open(offer.device for offer in plane.catalog.offers())
+        kept.open({offer.device: "" for offer in plane.catalog.offers()})
         assert kept.instances() == {"cpu": "box", "tpu": "chip"}
         told = (await plane.infer(now(variant="tpu"))).parameters
         assert told["cost_usd"] == pytest.approx(0.002 * TPU_USD) and "runs_on" not in told

@@ -41,6 +41,15 @@ def test_options_of_the_recipe_stand_where_a_variant_gives_none() -> None:
     text = HEAD + "targets: [cpu, gpu: {card: H100}]\nvariants:\n  fp32: []\n"
     recipe = parse_recipe(text, "r")
     assert recipe.aims("fp32") == (Aim("cpu"), Aim("gpu", {"card": "H100"}))
+    own = text + "  a: {passes: [quantize], targets: [gpu, cpu]}\n"
+    own += "  b: {passes: [quantize], targets: [gpu: {card: T4, mode: eager}]}\n"
+    own = own.replace("{card: H100}", "{card: H100, precision: fp16}")
+    assert parse_recipe(own, "r").aims("a")[0].options == {"card": "H100", "precision": "fp16"}
+    assert parse_recipe(own, "r").aims("b")[0].options == {
+        "card": "T4",
+        "precision": "fp16",
+        "mode": "eager",
+    }
     assert for_targets(recipe, ["gpu", "cpu", "tpu"]).targets == (
         Aim("gpu", {"card": "H100"}),
         Aim("cpu"),
@@ -105,6 +114,10 @@ def test_forms_decide_what_is_made_for_which_target(tmp_path: Path) -> None:
         ("  b: [quantize_aware, quantize]\n", ["'quantize'", "'quantize_aware' before it"]),
         ("  b: {targets: [tpu: {speed: 1}], passes: [quantize]}\n", ["'b'", "'tpu'", "'speed'"]),
         ("  b: {targets: [cpu: {cores: 2}], passes: [quantize]}\n", ["'cpu'", "'cores'"]),
+        (
+            "  b: {targets: [fpga: {part: ice40-hx99}], passes: [quantize_aware]}\n",
+            ["'b'", "'fpga'", "ice40-hx99", "ice40-hx8k"],
+        ),
     ],
 )
 def test_what_leads_nowhere_is_a_sentence_though_it_is_not_asked_for(

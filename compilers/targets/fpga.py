@@ -47,7 +47,9 @@ class Options(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 def check(options: Options) -> None:
-    """Raise BadInput where a project, which only a vendor's tool can place, is to be placed."""
+    """Raise BadInput for a part that is not known, and where a project, which only a vendor's tool
+    can place, is to be placed."""
+    parts.find(options.part)
     if options.hls and (options.place or options.xilinx):
         raise BadInput(
             "with hls: true nothing is synthesised here: leave out place and xilinx, or hls"
