@@ -69,7 +69,7 @@ def test_a_network_that_cannot_be_exported_is_named(materials: Materials) -> Non
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return images if images.sum() > 0 else -images
 
-    with pytest.raises(BadInput, match=r"'deciding' of .* cannot be exported to ONNX"):
+    with pytest.raises(BadInput, match=r"'deciding' of .* cannot be exported to ONNX: its forward"):
         export.to_onnx(TorchModel("deciding", Deciding()), materials.work({}))
 
 

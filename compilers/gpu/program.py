@@ -14,6 +14,7 @@ import msgspec
 
 from compilers.forms import TorchModel
 from compilers.gpu import archive
+from compilers.graph import tracing
 from model_repo.errors import Unsupported
 from model_repo.program_archive import MODEL, ROOT, SAMPLES, SETTINGS, Settings, read_settings
 from model_repo.records import Model
@@ -49,7 +50,7 @@ def _export(model: TorchModel, signature: Model, settings: Settings) -> Any:
     example = tuple(_example(spec.datatype, spec.shape) for spec in signature.inputs)
     batch = torch.export.Dim("batch", min=1)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), tracing.quiet():
             # torch.export calls a function of its own that it has deprecated.
             warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec", FutureWarning)
             exported = torch.export.export(
@@ -58,10 +59,9 @@ def _export(model: TorchModel, signature: Model, settings: Settings) -> Any:
                 dynamic_shapes={"inputs": tuple({0: batch} for _ in example)},
             )
     except Exception as error:  # the exporter wraps whatever the network's own code may raise
-        reason = " ".join(str(error).split())[:300]
+        reason = tracing.refusal(error)
         raise Unsupported(
-            f"torch.export cannot follow the network {model.network!r}: {reason}; take decisions "
-            "on data out of its forward"
+            f"torch.export cannot follow the network {model.network!r}: {reason}"
         ) from error
     _drop_assertions(exported.graph_module)
     return exported

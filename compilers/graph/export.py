@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 from compilers.contracts import Work
 from compilers.forms import TorchModel
-from compilers.graph import graphs
+from compilers.graph import graphs, tracing
+from compilers.quiet import hushed
 from model_repo.errors import BadInput
 
 LIBRARIES = ("onnx", "onnxscript", "torch")
@@ -40,10 +40,9 @@ def to_onnx(model: TorchModel, work: Work) -> Any:
                 external_data=False,
             )
     except Exception as error:  # the exporter wraps whatever the network's own code may raise
-        reason = " ".join(str(error).split())[:300]
         raise BadInput(
             f"the network {model.network!r} of {work.source.path} cannot be exported to ONNX: "
-            f"{reason}"
+            f"{tracing.refusal(error)}"
         ) from error
     assert program is not None, "torch.onnx.export with dynamo=True gives a program"
     _tell_apart(program.model.graph)
@@ -62,17 +61,14 @@ def _tell_apart(graph: Any) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            # torch.onnx calls a function that torch.export has deprecated.
-            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec", FutureWarning)
-            # All inputs share one batch axis, which is what is wanted.
-            warnings.filterwarnings("ignore", "(?s).*axis name: batch will not be used")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    with (
+        tracing.quiet(),
+        hushed("onnxscript"),
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
+        # torch.onnx calls a function that torch.export has deprecated.
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec", FutureWarning)
+        # All inputs share one batch axis, which is what is wanted.
+        warnings.filterwarnings("ignore", "(?s).*axis name: batch will not be used")
+        yield

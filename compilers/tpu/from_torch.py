@@ -12,6 +12,7 @@ from importlib.metadata import files
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from compilers.graph import tracing
 from compilers.quiet import hushed
 from compilers.tpu.program import BATCH, Function
 from model_repo.errors import MissingExtra, Unsupported
@@ -66,15 +67,12 @@ def _exported(module: torch.nn.Module, signature: Model) -> Any:
         example.append(torch.zeros(shape, dtype=numbers.dtype))
         free.append({axis: batch for axis, size in enumerate(spec.shape) if size == -1})
     try:
-        with warnings.catch_warnings(), hushed("torch"):
+        with warnings.catch_warnings(), tracing.quiet():
             _filter()
             return torch.export.export(module.eval(), tuple(example), dynamic_shapes=tuple(free))
     except Exception as error:  # torch.export wraps whatever the network's own code may raise
-        reason = " ".join(str(error).split())[:300]
-        raise Unsupported(
-            f"torch.export cannot follow the network, whose way may not depend on its data: "
-            f"{reason}"
-        ) from error
+        reason = tracing.refusal(error)
+        raise Unsupported(f"torch.export cannot follow the network: {reason}") from error
 
 
 def _filter() -> None:

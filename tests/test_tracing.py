@@ -1,0 +1,46 @@
+"""Why torch cannot follow a network, in one sentence a reader can act on."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from compilers.graph import tracing
+
+
+class Deciding(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.sum() > 0:
+            return x
+        return -x
+
+
+class Failing(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise KeyError("no such layer")
+
+
+def refusal(module: nn.Module) -> str:
+    with pytest.raises(Exception) as caught, tracing.quiet():
+        torch.export.export(module, (torch.zeros(2, 3),))
+    return tracing.refusal(caught.value)
+
+
+def test_a_decision_on_data_is_shown_with_its_line(capfd: pytest.CaptureFixture[str]) -> None:
+    said = refusal(Deciding())
+    assert capfd.readouterr() == ("", "")
+    assert "its forward decides by what the data is (line " in said
+    assert "test_tracing.py: if x.sum() > 0:)" in said
+
+
+def test_what_a_network_itself_raises_is_told() -> None:
+    assert refusal(Failing()).startswith("KeyError: 'no such layer'")
+
+
+def test_it_is_one_plain_sentence_through_every_wrapper() -> None:
+    first = ValueError("\n\033[96mfirst\n  line\033[0m")
+    wrapped = RuntimeError("\033[96mThis is step 1/3\033[0m")
+    wrapped.__cause__ = first
+    assert tracing.refusal(wrapped) == "ValueError: first"
+    assert tracing.refusal(ValueError()) == "ValueError: no reason given"
