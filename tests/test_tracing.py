@@ -16,6 +16,11 @@ class Deciding(nn.Module):
         return -x
 
 
+class Fixed(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.reshape(2, 3)
+
+
 class Failing(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         raise KeyError("no such layer")
@@ -34,6 +39,14 @@ def test_a_decision_on_data_is_shown_with_its_line(capfd: pytest.CaptureFixture[
     assert "test_tracing.py: if x.sum() > 0:)" in said
 
 
+def test_a_batch_that_is_fixed_is_not_taken_for_a_decision_on_data() -> None:
+    free = ({0: torch.export.Dim("batch", min=1)},)
+    with pytest.raises(Exception, match="batch") as caught, tracing.quiet():
+        torch.export.export(Fixed(), (torch.zeros(2, 3),), dynamic_shapes=free)
+    said = tracing.refusal(caught.value)
+    assert "decides by" not in said and "constant" in said and "\n" not in said
+
+
 def test_what_a_network_itself_raises_is_told() -> None:
     assert refusal(Failing()).startswith("KeyError: 'no such layer'")
 
@@ -42,5 +55,5 @@ def test_it_is_one_plain_sentence_through_every_wrapper() -> None:
     first = ValueError("\n\033[96mfirst\n  line\033[0m")
     wrapped = RuntimeError("\033[96mThis is step 1/3\033[0m")
     wrapped.__cause__ = first
-    assert tracing.refusal(wrapped) == "ValueError: first"
+    assert tracing.refusal(wrapped) == "ValueError: first line"
     assert tracing.refusal(ValueError()) == "ValueError: no reason given"

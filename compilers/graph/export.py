@@ -63,7 +63,7 @@ def _tell_apart(graph: Any) -> None:
 def _quiet() -> Iterator[None]:
     with (
         tracing.quiet(),
-        hushed("onnxscript"),
+        hushed("torch.onnx", "onnxscript"),
         warnings.catch_warnings(),
         contextlib.redirect_stdout(io.StringIO()),
     ):

@@ -12,10 +12,7 @@ from compilers.quiet import hushed
 
 _LINE = re.compile(r'File "([^"]+)", line (\d+), in \w+\n\s*(\S[^\n]*)')  # the user's own, last
 _COLOUR = re.compile(r"\033\[\d*m")
-_UNDECIDED = {
-    "GuardOnDataDependentSymNode",
-    "UserError",
-}  # an `if` on numbers that only a run knows
+_UNDECIDED = "GuardOnDataDependentSymNode"  # an `if` on numbers that only a run knows
 
 
 @contextlib.contextmanager
@@ -38,8 +35,7 @@ def refusal(error: Exception) -> str:
     if lines:
         path, number, code = lines[-1]
         where = f" (line {number} of {Path(path).name}: {code.strip()})"
-    if type(cause).__name__ in _UNDECIDED and lines:
+    if type(cause).__name__ == _UNDECIDED and lines:
         return f"its forward decides by what the data is{where}; take such decisions out of it"
-    plain = (_COLOUR.sub("", line).strip() for line in str(cause).splitlines())
-    said = next(filter(None, plain), "no reason given")
-    return f"{type(cause).__name__}: {said[:300]}{where}"
+    said = " ".join(_COLOUR.sub("", str(cause)).split())[:300] or "no reason given"
+    return f"{type(cause).__name__}: {said}{where}"

@@ -138,16 +138,14 @@ def test_each_floor_gets_the_cheapest_variant_by_the_table(
     image = images()[0][:rows]
     lows = {row["accuracy_low"] for row in table}
     floors = {cheapest(table, low, rows): low for low in lows}
-    served = []
     for name, floor in floors.items():
         answer = ask(gateway, image, slo_min_accuracy=floor, slo_latency_ms=500.0)
         facts = answer.get_response()["parameters"]
         assert facts["variant"] == name
         assert facts["slo_met"] is True
         assert facts["accuracy_low"] >= floor
-        served.append(facts["variant"])
     # Lone rows cost little but the waking: which small network is cheapest then, noise decides.
-    assert rows == 1 or len(served) >= 3
+    assert rows == 1 or len(floors) >= 3
 
 
 def test_answers_are_right_over_both_protocols(gateway: Gateway) -> None:
