@@ -25,6 +25,7 @@ from model_repo.errors import FareboxError, MissingDevice, MissingExtra, Unsuppo
 from model_repo.findings import note_skip
 from model_repo.records import Skip, Variant, VariantKey
 from model_repo.store import Store
+from model_repo.table import short
 
 
 def compile_plan(plan: Plan, store: Store, progress: Progress) -> dict[str, str]:
@@ -218,9 +219,11 @@ def _reason(error: Exception) -> str:
 
 def _line(variant: Variant) -> str:
     profile = variant.profile
+    best = profile.best_point
+    device_us = best.device_s / best.batch_size * 1e6
+    times = f"p99 {short(profile.latency[0].p99_s * 1e3, 3)} ms, {short(device_us, 1)} device-us"
     return (
         f"{variant.key}: {profile.accuracy:.4f} "
-        f"[{profile.accuracy_low:.4f}, {profile.accuracy_high:.4f}], "
-        f"p99 {profile.latency[0].p99_s * 1e3:.3f} ms, "
-        f"{profile.best_point.device_s / profile.best_point.batch_size * 1e6:.1f} device-us an item"
+        f"[{profile.accuracy_low:.4f}, {profile.accuracy_high:.4f}], {times} an item"
+        f"{'' if profile.source == 'measured' else f' ({profile.source})'}"
     )

@@ -70,3 +70,8 @@ class Cancelled(FareboxError):
 
 class Unsupported(FareboxError):
     """Understood, but not offered."""
+
+
+def in_one_line(error: Exception) -> str:
+    """What a library raised, for the end of a message of ours: its class, then its text, cut."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

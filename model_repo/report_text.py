@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
-from decimal import Decimal
 
 from model_repo import sensitivity
 from model_repo.pareto import NOISE_RATIO, NOISE_S
@@ -12,7 +11,7 @@ from model_repo.prices import PriceBook
 from model_repo.records import QUIET, SETTLED
 from model_repo.report import Row, by_target, finding, times_cheaper
 from model_repo.sensitivity import Sensitivity
-from model_repo.table import render
+from model_repo.table import plain, render, short
 
 COLUMNS = [
     "95 %",
@@ -97,7 +96,7 @@ def _targets(table: Sequence[Row]) -> list[str]:
         [
             row.target,
             row.variant,
-            _plain(row.usd_per_million),
+            plain(row.usd_per_million),
             f"{times_cheaper(row, table) or 1.0:.1f}",
             row.instance,
             row.host if row.source in row.host else f"{row.source}, {row.host}",
@@ -113,24 +112,14 @@ def _cells(row: Row, table: Sequence[Row]) -> list[str]:
         row.variant,
         f"{row.accuracy:.4f}",
         f"{row.accuracy_low:.4f} to {row.accuracy_high:.4f}",
-        _short(row.p50_ms, 3),
-        _short(row.p99_ms, 3),
-        _short(row.device_s_per_item * 1e6, 2),
-        _plain(row.usd_per_million),
-        _plain(row.usd_per_million_batch1),
+        short(row.p50_ms, 3),
+        short(row.p99_ms, 3),
+        short(row.device_s_per_item * 1e6, 2),
+        plain(row.usd_per_million),
+        plain(row.usd_per_million_batch1),
         "" if times is None else f"{times:.1f}",
         _marks(row),
     ]
-
-
-def _short(time: float, places: int) -> str:
-    """So many decimal places, or three digits that count where those would all be 0."""
-    return f"{time:.{places}f}" if time >= 10.0 ** (1 - places) else _plain(time)
-
-
-def _plain(usd: float) -> str:
-    """Three digits that count, and no exponent: a column of dollars is compared at a glance."""
-    return f"{Decimal(f'{usd:.3g}'):f}"
 
 
 def _marks(row: Row) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 
 def render(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -17,6 +18,16 @@ def render(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
         ).rstrip()
         for row in [list(columns), *cells]
     )
+
+
+def plain(number: float) -> str:
+    """Three digits that count, and no exponent: a column of dollars is compared at a glance."""
+    return f"{Decimal(f'{number:.3g}'):f}"
+
+
+def short(number: float, places: int) -> str:
+    """So many decimal places, or three digits that count where those would all be 0."""
+    return f"{number:.{places}f}" if number >= 10.0 ** (1 - places) else plain(number)
 
 
 def _is_number(cell: str) -> bool:

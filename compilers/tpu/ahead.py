@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import Any
 
 from compilers.tpu.chips import PASSES
+from model_repo.errors import in_one_line
 
 ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",  # libtpu is only a compiler here
@@ -51,7 +52,7 @@ def main() -> None:
             made = _compiled(jax, program, places[topology], batch_size)
             found: dict[str, Any] = {"topology": topology, "batch_size": batch_size, **made}
         except Exception as error:  # XLA's errors share no parent but Exception
-            return {"error": " ".join(f"{type(error).__name__}: {error}".split())[:300]}
+            return {"error": in_one_line(error)}
         return found
 
     # One compilation keeps little more than one core busy; each takes its own memory, too.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from compilers.graph import tracing
 from compilers.quiet import hushed
 from compilers.tpu.program import BATCH, Function
-from model_repo.errors import MissingExtra, Unsupported
+from model_repo.errors import MissingExtra, Unsupported, in_one_line
 from model_repo.jax_loading import load_jax
 from model_repo.records import Model
 from model_repo.tensors import dtype_of
@@ -84,8 +84,7 @@ def _filter() -> None:
 
 
 def _refusal(error: Exception) -> str:
-    reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    return f"torchax cannot turn the network into a program for a TPU: {reason}"
+    return f"torchax cannot turn the network into a program for a TPU: {in_one_line(error)}"
 
 
 @cache

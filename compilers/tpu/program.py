@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from model_repo.errors import FareboxError, Unsupported
+from model_repo.errors import FareboxError, Unsupported, in_one_line
 from model_repo.jax_loading import load_jax
 from model_repo.records import Model, TensorSpec
 from model_repo.runtimes.stablehlo import NARROW
@@ -43,8 +43,7 @@ def write(function: Function, signature: Model, path: Path) -> None:
     except FareboxError:
         raise
     except Exception as error:  # tracing raises whatever the network's own operators may raise
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise Unsupported(f"the model cannot be traced for a TPU: {reason}") from error
+        raise Unsupported(f"the model cannot be traced for a TPU: {in_one_line(error)}") from error
     _check_outputs(exported, signature)
     path.write_bytes(bytes(exported.serialize()))
 

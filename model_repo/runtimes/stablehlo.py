@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from model_repo import jax_loading
-from model_repo.errors import BadInput, Corrupt, Expired, Unavailable
+from model_repo.errors import BadInput, Corrupt, Expired, Unavailable, in_one_line
 from model_repo.jax_loading import load_jax
 from model_repo.records import Model, TensorSpec
 from model_repo.tensors import Array, dtype_of
@@ -150,8 +150,9 @@ def open_session(path: Path, model: Model, slots: int = 1) -> StablehloSession:
         takes = set(program.in_tree.unflatten(program.in_avals)[0][0])
         gives = set(program.out_tree.unflatten(program.out_avals))
     except Exception as error:  # flatbuffers' and jax's errors share no parent but Exception
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise Corrupt(f"{path} is not usable in jax {jax.__version__}: {reason}") from error
+        raise Corrupt(
+            f"{path} is not usable in jax {jax.__version__}: {in_one_line(error)}"
+        ) from error
     wanted = {spec.name for spec in model.inputs}, {spec.name for spec in model.outputs}
     if (takes, gives) != wanted:
         raise Corrupt(

@@ -12,7 +12,7 @@ from compilers.graph import graphs
 from compilers.tpu.onnx import coverage
 from compilers.tpu.program import Function, dtype
 from model_repo import plugins
-from model_repo.errors import FareboxError, Unsupported
+from model_repo.errors import FareboxError, Unsupported, in_one_line
 from model_repo.records import Model
 
 _FAMILIES = (
@@ -72,8 +72,9 @@ class Walk:
             except FareboxError as error:
                 raise Unsupported(f"{_named(node)}: {error}") from error
             except Exception as error:  # jax raises anything on shapes and types it cannot take
-                reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-                raise Unsupported(f"{_named(node)} cannot be traced: {reason}") from error
+                raise Unsupported(
+                    f"{_named(node)} cannot be traced: {in_one_line(error)}"
+                ) from error
             self._values |= dict(zip(node.output, found, strict=False))
         return {item.name: self._array(self._values[item.name]) for item in self._graph.output}
 
