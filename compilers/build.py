@@ -27,6 +27,8 @@ from model_repo.records import Skip, Variant, VariantKey
 from model_repo.store import Store
 from model_repo.table import short
 
+STOPPED = "the compile was stopped before it was made: run it again, it goes on from there"
+
 
 def compile_plan(plan: Plan, store: Store, progress: Progress) -> dict[str, str]:
     """Shelve what is missing, the reference first; returns variant -> why it could not be made.
@@ -70,6 +72,7 @@ class Build:
     def run(self, found: Pending) -> dict[str, str]:
         """Make each; returns why those that failed did, unless it is the reference."""
         self.progress.skip(len(self.plan.variants) - len(found.steps) - len(found.missing))
+        self._note_begun(found)
         alike: dict[tuple[str, str], list[PlannedVariant]] = {}
         for planned in self.plan.variants:
             alike.setdefault((planned.name, planned.target.TARGET), []).append(planned)
@@ -84,6 +87,13 @@ class Build:
             self._skip(key, skip)
         return self.failures
 
+    def _note_begun(self, found: Pending) -> None:
+        """Should this run be killed, the shelf says so of each that it did not come to."""
+        recipe = self.plan.recipe
+        there = set(self.store.keys(recipe.model, recipe.version))
+        for key in found.steps.keys() - there:
+            self._note(key, Skip(STOPPED))
+
     def _make_all(
         self, formats: Sequence[PlannedVariant], steps: Mapping[VariantKey, Step]
     ) -> None:
@@ -93,6 +103,7 @@ class Build:
             if planned.key in steps:
                 with self._surviving(planned):
                     step = steps[planned.key]
+                    self._foresee(planned)
                     made[planned.key] = produce(step, self.cache, self.materials)
         for planned in formats:
             if planned.key in made and (twin := self._twin(planned, made[planned.key])):
@@ -108,6 +119,12 @@ class Build:
                 continue
             with self._surviving(planned):
                 self.progress.end(_line(self._shelve(planned, step, made[planned.key])))
+
+    def _foresee(self, planned: PlannedVariant) -> None:
+        ask = getattr(planned.target, "foresee", None)
+        if ask is not None:
+            network, work = self.plan.recipe.source.model, self.materials.work({})
+            ask(network, planned.passes, planned.options, work)
 
     @contextmanager
     def _surviving(self, planned: PlannedVariant) -> Iterator[None]:

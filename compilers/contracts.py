@@ -135,6 +135,8 @@ class Target(Protocol):
 
     `check(options)`: raises BadInput for options that make no sense, before anything is computed.
     `formats(options) -> tuple[str, ...]`: those of FORMATS that are made with these options.
+    `foresee(network, passes, options, work)`: raises Unsupported for what could not be held
+    whatever is learned, before the passes, which may take minutes, are applied to the network.
     `finish(path, folder, job) -> Artifact`: a second step, kept apart from the first since it takes
     long. What `lower` wrote lies at `path`, what is to take its place goes into `folder`.
     `tolerance(artifact_format, options) -> float`: how far answers may be from the model's, as a

@@ -143,7 +143,7 @@ def label(axes: Any, table: Sequence[Row]) -> None:
         if row.variant not in wanted:
             continue
         text = axes.annotate(
-            f"{row.variant}\np99 {row.p99_ms:.3g} ms",
+            f"{row.variant}\np99 {_time(row.p99_ms)}",
             (row.usd_per_million, row.accuracy),
             textcoords="offset points",
             xytext=(0, 0),
@@ -159,6 +159,11 @@ def label(axes: Any, table: Sequence[Row]) -> None:
         taken.append(spot)
         text.set_position(((spot.left - x) * 72 / DPI, (spot.bottom - y) * 72 / DPI))
         _lead(axes, spot, (float(x), float(y)), radius)
+
+
+def _time(ms: float) -> str:
+    """In the unit that needs no exponent: circuits answer in nanoseconds."""
+    return f"{ms:.3g} ms" if ms >= 1e-3 else f"{ms * 1e6:.3g} ns"
 
 
 def _lead(axes: Any, spot: Box, mark: tuple[float, float], radius: float) -> None:

@@ -15,8 +15,8 @@ from model_repo.report import Row
 from model_repo.sensitivity import Sensitivity
 
 WIDTH, HEIGHT = 1200, 800
-FOOT = 56
-"""Pixels at the foot of the picture for the legend and the line of prices."""
+ENTRIES, LINE = 6, 20
+"""Entries in a line of the legend, and the pixels that each line at the foot takes."""
 
 
 def draw(
@@ -40,16 +40,19 @@ def draw(
     except ModuleNotFoundError as error:
         raise MissingExtra("drawing the report", "matplotlib", "report") from error
     strips = _strips(tables, layers)
+    words = prices.split("; ")
+    handles = _legend(tables)
+    bottom = LINE * (len(words) + -(-len(handles) // ENTRIES)) + LINE
     columns = 1 if len(tables) == 1 else 2
     lines = -(-len(tables) // columns)
     width, top = (WIDTH, HEIGHT) if columns == 1 else (WIDTH * 1.5, HEIGHT * 0.75 * lines)
-    heights = [top - FOOT, *(layer_panel.height(found) for _, found in strips)]
-    height = sum(heights) + FOOT
-    foot = FOOT / height
+    heights = [top - bottom, *(layer_panel.height(found) for _, found in strips)]
+    height = sum(heights) + bottom
+    foot = bottom / height
     layout = ConstrainedLayoutEngine(h_pad=0.12, w_pad=0.14, rect=(0, foot, 1, 1 - foot))
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, layout=layout)
     FigureCanvasAgg(figure)  # draws into memory: no display is needed
-    _write_foot(figure, tables, prices, width, height)
+    _write_foot(figure, handles, words, width, height)
     grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
     panels = grid[0].subgridspec(lines, columns).subplots(squeeze=False).ravel()
     for axes, table in zip(panels, tables, strict=False):
@@ -75,19 +78,22 @@ def _strips(
 
 
 def _write_foot(
-    figure: Any, tables: Sequence[Sequence[Row]], prices: str, width: float, height: float
+    figure: Any, handles: Sequence[Any], prices: Sequence[str], width: float, height: float
 ) -> None:
+    """A line for each price at the very foot, and the legend above them."""
     from matplotlib.legend_handler import HandlerTuple
 
-    figure.text(14 / width, 10 / height, prices, fontsize=8.5, color=SOFT, va="bottom")
-    handles = _legend(tables)
+    below = LINE * len(prices)
+    for place, price in enumerate(prices, 1):
+        at = (below - place * LINE + LINE / 2) / height
+        figure.text(14 / width, at, price, fontsize=8.5, color=SOFT, va="bottom")
     legend = figure.legend(
         handles,
         [(each[0] if isinstance(each, tuple) else each).get_label() for each in handles],
         handler_map={tuple: HandlerTuple(ndivide=None, pad=0.2)},
         loc="lower left",
-        bbox_to_anchor=(0, 24 / height),
-        ncols=9,
+        bbox_to_anchor=(0, below / height),
+        ncols=ENTRIES,
         frameon=False,
         fontsize=9.5,
         labelcolor=INK,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from datetime import date
 
@@ -23,7 +22,8 @@ class Row(Struct, frozen=True):
     enough to know the median device times. is_sound: whether a cascade's stages are those it was
     calibrated with. source: whether the times were measured on the target's hardware; if not, they
     are the upper ends of ranges, whose lower ends p99_ms_low and usd_per_million_low are. host:
-    where, or on what and by whom. instance: the instance type that it is priced as.
+    where, or on what and by whom. instance: the instance type that it is priced as, which only
+    stands in for hardware that nobody rents out unless is_own_price. notes: what its making left.
     """
 
     model: str
@@ -49,6 +49,8 @@ class Row(Struct, frozen=True):
     usd_per_million_low: float | None = None
     host: str = ""
     instance: str = ""
+    is_own_price: bool = True
+    notes: dict[str, float | str] = {}
 
 
 def rows(
@@ -97,6 +99,8 @@ def _row(variant: Variant, price: Price, servable: bool, pareto: bool, metric: M
         usd_per_million_low=MILLION * _usd(best, price, best.device_low_s) if is_range else None,
         host=profile.host,
         instance=price.instance,
+        is_own_price=not is_range or bool(profile.hardware),
+        notes=variant.notes,
     )
 
 
@@ -122,18 +126,26 @@ def times_cheaper(row: Row, table: Sequence[Row]) -> float | None:
 def by_target(table: Sequence[Row], points: float = 0.01) -> list[Row]:
     """For each target its cheapest variant within `points` of the reference, measured or not.
 
-    The dearest first; none for a target that has nothing as accurate.
+    The dearest first; for a target that has nothing as accurate, the most accurate it has.
     """
-    compared = reference(table)
-    floor = -math.inf if compared is None else compared.accuracy - points
     found: dict[str, Row] = {}
     for row in table:
         best = found.get(row.target)
-        if round(row.accuracy - floor, 9) >= 0 and (
-            best is None or row.usd_per_million < best.usd_per_million
-        ):
+        if best is None or _rank(row, table, points) > _rank(best, table, points):
             found[row.target] = row
     return sorted(found.values(), key=lambda row: -row.usd_per_million)
+
+
+def _rank(row: Row, table: Sequence[Row], points: float) -> tuple[bool, float, float]:
+    is_close = points_below(row, table) <= points * 100
+    return is_close, 0.0 if is_close else row.accuracy, -row.usd_per_million
+
+
+def points_below(row: Row, table: Sequence[Row]) -> float:
+    """How many hundredths of accuracy a row is under the reference; 0 without one."""
+    compared = reference(table)
+    # Rounded, since 0.98 - 0.97 is a little more than 0.01 in binary.
+    return 0.0 if compared is None else round(100 * (compared.accuracy - row.accuracy), 7)
 
 
 def finding(table: Sequence[Row], points: float = 0.01) -> str:
@@ -144,10 +156,7 @@ def finding(table: Sequence[Row], points: float = 0.01) -> str:
         return f"{name}: {len(table)} variants, no reference among them"
     if len(table) == 1:
         return f"{name}: only the reference is there"
-    # Rounded, since 0.98 - 0.97 is a little more than 0.01 in binary.
-    close = [
-        row for row in table if row.pareto and round(compared.accuracy - row.accuracy, 9) <= points
-    ]
+    close = [row for row in table if row.pareto and points_below(row, table) <= points * 100]
     best = min(close, key=lambda row: row.usd_per_million, default=compared)
     times = times_cheaper(best, table) or 1.0
     if best is compared or times < 1.05:

@@ -9,7 +9,7 @@ from model_repo import sensitivity
 from model_repo.pareto import NOISE_RATIO, NOISE_S
 from model_repo.prices import PriceBook
 from model_repo.records import QUIET, SETTLED
-from model_repo.report import Row, by_target, finding, times_cheaper
+from model_repo.report import Row, by_target, finding, points_below, times_cheaper
 from model_repo.sensitivity import Sensitivity
 from model_repo.table import plain, render, short
 
@@ -47,6 +47,10 @@ UNMEASURED = (
     "set"
 )
 
+STANDING_IN = (
+    "standing in: nobody rents out such hardware, so that its time is priced as that instance's"
+)
+
 CHANGED = (
     "stage changed: a stage of the cascade is gone or is another artifact than the one it was "
     "calibrated with, so that it is not served; 'farebox verify' says which: compile it again"
@@ -73,6 +77,7 @@ def below(tables: Sequence[Sequence[Row]]) -> list[str]:
         LEGEND,
         *([] if all(row.is_settled for row in rows) else [NOISY]),
         *([] if all(row.source == "measured" for row in alone) else [UNMEASURED]),
+        *([] if all(row.is_own_price for row in alone) else [STANDING_IN]),
         *([] if all(row.source != "estimated" for row in cascades) else [MIXED]),
         *([] if all(row.is_sound for row in rows) else [CHANGED]),
     ]
@@ -98,12 +103,35 @@ def _targets(table: Sequence[Row]) -> list[str]:
             row.variant,
             plain(row.usd_per_million),
             f"{times_cheaper(row, table) or 1.0:.1f}",
-            row.instance,
-            row.host if row.source in row.host else f"{row.source}, {row.host}",
+            row.instance if row.is_own_price else f"{row.instance}, standing in",
+            _below(row, table)
+            + (row.host if row.source in row.host else f"{row.source}, {row.host}"),
         ]
         for row in by_target(table)
     ]
-    return ["by target, the cheapest within 1 point of the reference:", render(TARGETS, cells)]
+    told = ["by target, the cheapest within 1 point of the reference:", render(TARGETS, cells)]
+    return told + [_circuit(row) for row in table if "fpga.mhz" in row.notes]
+
+
+def _below(row: Row, table: Sequence[Row]) -> str:
+    points = points_below(row, table)
+    return f"the closest it has, {points:.1f} points below; " if points > 1 else ""
+
+
+def _circuit(row: Row) -> str:
+    """What place-and-route reached, of a circuit that was placed."""
+    notes = row.notes
+    shares = [
+        f"{100 * float(share):.0f} % of its {name[5:-6].upper()} cells"
+        for name, share in notes.items()
+        if name.startswith("fpga.") and name.endswith("_share")
+    ]
+    xilinx = notes.get("fpga.xilinx_lut")
+    return (
+        f"{row.variant} on {notes['fpga.part']}: {float(notes['fpga.latency_ns']):.1f} ns a row at "
+        f"{float(notes['fpga.mhz']):.1f} MHz, {', '.join(shares)}"
+        + (f"; on UltraScale+ {float(xilinx):,.0f} look-up tables" if xilinx else "")
+    )
 
 
 def _cells(row: Row, table: Sequence[Row]) -> list[str]:

@@ -10,11 +10,21 @@ import msgspec
 import numpy as np
 
 from model_repo import verilator
-from model_repo.errors import Corrupt
+from model_repo.errors import BadInput, Corrupt
 from model_repo.tensors import Array
 
 FACTS, CORE = "design.json", "core.v"
 WORD_BITS = 32
+
+
+def check_finite(rows: Array, name: str) -> None:
+    """Raise BadInput for what no fixed-point number stands for."""
+    if not np.isfinite(rows).all():
+        row = int(np.argwhere(~np.isfinite(rows))[0][0])
+        raise BadInput(
+            f"the input {name!r} has NaN or an infinity in row {row}, which a circuit has no "
+            "number for: send finite ones"
+        )
 
 
 class Fraction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

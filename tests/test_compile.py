@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 import tiny_recipe
 
+from compilers.build import STOPPED
 from compilers.cache import FOLDER, PARTIAL
 from compilers.commands.compile import find_recipe
 from model_repo.errors import NotFound
+from model_repo.findings import read_skips
 from model_repo.store import Store
 
 ROOT = Path(__file__).parent.parent
@@ -109,8 +111,12 @@ def test_killed_at_any_step_it_goes_on_where_it_was(
         _kill_after(recipe, repository, steps)
         assert kept.items() <= finished(repository).items(), "a finished step is never made again"
         kept = finished(repository)
-        for variant in Store(repository).variants("tiny", "1"):
-            Store(repository).artifact(variant)
+        store = Store(repository)
+        for variant in store.variants("tiny", "1"):
+            store.artifact(variant)
+        told = {name: skip.reason for name, skip in read_skips(store, "tiny", "1").items()}
+        there = {key.variant for key in store.keys("tiny", "1")}
+        assert told.keys() | there == set(tiny_recipe.NAMES) and set(told.values()) == {STOPPED}
     done = run(recipe, repository)
     assert done.returncode == 0, done.stderr
     assert kept.items() <= finished(repository).items()

@@ -85,3 +85,17 @@ def test_parity_finds_another_shape(materials: Materials) -> None:
     narrow = parity.runner(TorchModel("x", nn.Sequential(nn.Flatten(), nn.Linear(64, 9))))
     with pytest.raises(BadInput, match=r"answers \[1, 9\], but the signature says \[-1, 10\]"):
         parity.check(narrow, narrow, wide)
+
+
+def test_an_operator_that_onnx_has_none_of_is_named_with_its_layer(materials: Materials) -> None:
+    class Factored(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.linalg.qr(x.flatten(1).unsqueeze(2))[0]
+
+    model = TorchModel("factored", nn.Sequential(nn.ReLU(), Factored()).eval())
+    with pytest.raises(
+        BadInput,
+        match=r"nothing in ONNX stands for torch's aten.linalg_qr in the layer '1' \(line \d+ of "
+        r"test_export.py: .*; take another operator$",
+    ):
+        export.to_onnx(model, materials.work({}))

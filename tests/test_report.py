@@ -19,7 +19,7 @@ from model_repo.store import Store
 
 DAY = date(2026, 2, 1)
 BOOK = PriceBook(
-    {"cpu": "small", "gpu": "big"},
+    {"cpu": "small", "gpu": "big", "fpga": "big"},
     (
         Price("small", "vcpu", 2, 0.72, date(2026, 1, 1), "a list"),
         Price("big", "gpu", 1, 36.0, date(2026, 1, 1), "a list"),
@@ -139,6 +139,8 @@ def test_the_command_prints_json_with_every_promised_key(
         "pareto",
         "metric",
         "is_settled",
+        "is_own_price",
+        "notes",
         "is_sound",
         "p99_ms_low",
         "usd_per_million_low",
@@ -165,17 +167,25 @@ def test_each_target_has_its_cheapest_and_says_whose_figures_they_are(
     assert best[1].usd_per_million_low == pytest.approx(best[1].usd_per_million / 4)
     assert best[1].p99_ms_low == pytest.approx(0.000125) and not best[1].pareto
     assert by_target(rows(variants[:1], BOOK, DAY, lambda _: True))
+    for name, accuracy in (("fpga-a", 0.7), ("fpga-b", 0.8)):
+        far = structs.replace(told, accuracy=accuracy)
+        shelve(Store(tmp_path), name, far, target="fpga")
+    found = rows(Store(tmp_path).variants("digits", "1"), BOOK, DAY, lambda _: True)
+    (closest,) = [row for row in by_target(found) if row.target == "fpga"]
+    assert closest.variant == "fpga-b" and not closest.is_own_price
     prices = tmp_path.parent / f"{tmp_path.name}.yaml"
     line = (
         "  - {{instance: {0}, device: {0}, devices: 1, usd_per_hour: 9, "
         "from: 2020-01-01, source: x}}\n"
     )
-    lines = "".join(map(line.format, ("cpu", "gpu")))
-    prices.write_text(f"targets: {{cpu: cpu, gpu: gpu}}\nprices:\n{lines}")
+    lines = "".join(map(line.format, ("cpu", "gpu", "fpga")))
+    prices.write_text(f"targets: {{cpu: cpu, gpu: gpu, fpga: fpga}}\nprices:\n{lines}")
     assert main(["report", "--repository", str(tmp_path), "--prices", str(prices)]) == 0
     text = capsys.readouterr().out
     assert "by target, the cheapest within 1 point of the reference:" in text
     assert "estimated, L4, by roofline" in text
+    assert "fpga, standing in  the closest it has, 18.0 points below; estimated, L4" in text
+    assert "standing in: nobody rents out such hardware" in text
     assert "the gateway routes to neither unless allow_estimated is set" in text
 
 

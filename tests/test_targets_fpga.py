@@ -18,12 +18,15 @@ from typing import Any
 import circuits
 import numpy as np
 import pytest
+import tiny_recipe
 
+from compilers.chain import choose
 from compilers.contracts import Job
 from compilers.fpga import design, netlist, parts, tools
 from compilers.targets import fpga
 from model_repo import rtl
 from model_repo.errors import BadInput, FareboxError, MissingExtra, Unsupported
+from model_repo.records import PassStep
 from model_repo.store import sha256_of
 
 pytest.importorskip("da4ml", reason="needs farebox[fpga]")
@@ -62,6 +65,21 @@ def test_fewer_adders_to_a_stage_make_more_stages(tmp_path: Path) -> None:
         fpga.lower(circuits.drawn(), "rtl_emulated", tmp_path, job(adders_per_stage=adders))
         stages.append(design.read(tmp_path / fpga.FILE).design.stages)
     assert stages[0] > stages[1] > stages[2] == 1
+
+
+def test_what_no_training_could_make_fit_is_refused_before_it(tmp_path: Path) -> None:
+    pytest.importorskip("brevitas", reason="needs farebox[fpga]")
+    work = tiny_recipe.materials(tmp_path).work({})
+    passes = choose([PassStep("quantize_aware", {"epochs": 10_000})], "fpga-wide")
+    small, large = fpga.Options(part="ice40-hx1k"), fpga.Options(part="ecp5-85k")
+    fpga.foresee("teacher", passes, large, work)
+    start = time.process_time()
+    with pytest.raises(Unsupported, match="even well trained the network would take about"):
+        fpga.foresee("teacher", passes, small, work)
+    assert time.process_time() - start < 1
+    fpga.foresee("teacher", passes, fpga.Options(hls=True), work)
+    pruned = choose([PassStep("prune", {"ratio": 0.5}), passes[0].record], "fpga-wide")
+    fpga.foresee("teacher", pruned, small, work)
 
 
 def test_what_does_not_fit_is_refused_within_a_second(tmp_path: Path) -> None:

@@ -84,3 +84,14 @@ def test_a_way_that_depends_on_the_data_is_refused_in_one_sentence(tmp_path: Pat
     with pytest.raises(Unsupported, match="its forward decides by what the data is") as caught:
         run(Wayward(), {"x": np.ones((2, 3), np.float32)}, tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_other_networks_can_still_be_followed_in_this_process() -> None:
+    class Branching(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cond(x.sum() > 0, lambda x: x + 1, lambda x: x - 1, (x,))
+
+    from_torch._load_torchax()
+    example = torch.ones(2, 4)
+    exported = torch.export.export(Branching(), (example,))
+    assert torch.equal(exported.module()(example), example + 1)

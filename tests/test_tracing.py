@@ -57,3 +57,45 @@ def test_it_is_one_plain_sentence_through_every_wrapper() -> None:
     wrapped.__cause__ = first
     assert tracing.refusal(wrapped) == "ValueError: first line"
     assert tracing.refusal(ValueError()) == "ValueError: no reason given"
+
+
+class Deep(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(3, 3), Factored())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(x)
+
+
+class Factored(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.qr(x.unsqueeze(2) @ x.unsqueeze(1))[0]
+
+
+class Counting(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[: int(x[0, 0].item())]
+
+
+def test_a_number_taken_out_of_the_data_is_a_decision_on_data_too() -> None:
+    said = refusal(Counting())
+    assert said.startswith("its forward decides by what the data is (line ")
+    assert "of test_tracing.py)" in said
+
+
+def test_an_operator_without_words_is_named_with_its_layer() -> None:
+    error = RuntimeError("This is step 3/3")
+    error.__cause__ = RuntimeError(
+        "No ONNX function found for <OpOverload(op='aten.linalg_qr', overload='default')>. Failure"
+    )
+    assert tracing.operator_of(error) == "aten.linalg_qr"
+    assert tracing.operator_of(AssertionError("aten.linalg_qr.default\n\nWhile executing")) == (
+        "aten.linalg_qr"
+    )
+    assert tracing.operator_of(ValueError("aten is no operator")) == ""
+    with tracing.quiet():
+        program = torch.export.export(Deep(), (torch.zeros(2, 3),))
+    place = tracing.place_of("aten.linalg_qr", program)
+    assert place.startswith(" in the layer 'inner.1' (line ") and "torch.linalg.qr(" in place
+    assert tracing.place_of("aten.none", program) == ""

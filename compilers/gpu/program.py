@@ -41,7 +41,8 @@ def write(model: TorchModel, signature: Model, settings: Settings, path: Path) -
         read_settings(path)
     except Exception as error:
         path.unlink()
-        raise Unsupported(f"the network cannot be kept as a plain program: {error}") from error
+        reason = str(error).removeprefix(f"{path} ")
+        raise Unsupported(f"the network cannot be kept as a plain program: it {reason}") from error
 
 
 def _export(model: TorchModel, signature: Model, settings: Settings) -> Any:

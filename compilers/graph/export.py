@@ -42,11 +42,23 @@ def to_onnx(model: TorchModel, work: Work) -> Any:
     except Exception as error:  # the exporter wraps whatever the network's own code may raise
         raise BadInput(
             f"the network {model.network!r} of {work.source.path} cannot be exported to ONNX: "
-            f"{tracing.refusal(error)}"
+            f"{_refusal(error, model, example)}"
         ) from error
     assert program is not None, "torch.onnx.export with dynamo=True gives a program"
     _tell_apart(program.model.graph)
     return graphs.strip(program.model_proto)
+
+
+def _refusal(error: Exception, model: TorchModel, example: Any) -> str:
+    operator = tracing.operator_of(error)
+    if not operator:
+        return tracing.refusal(error)
+    import torch
+
+    with _quiet():  # what was followed before can be followed again
+        program = torch.export.export(model.module.eval(), example)
+    place = tracing.place_of(operator, program)
+    return f"nothing in ONNX stands for torch's {operator}{place}; take another operator"
 
 
 def _tell_apart(graph: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from math import ceil, log2
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,28 +58,53 @@ def apply(model: TorchModel, options: Options, work: Work) -> FixedModel:
 
     Raises Unsupported naming the first layer without a fixed-point form, and MissingExtra.
     """
-    import torch
-
-    _, rows = _only_input(work.train)
-    links = chain.read(model.module.eval(), rows.shape[1:])
-    shape = input_format(rows, options.input_bits)
-    bits = learned.Bits(options.weight_bits, options.bias_bits, options.activation_bits)
     with _brevitas(), repeatable(work.seed):
-        module = learned.rebuild(links, shape, bits)
-        learned.settle(module, torch.from_numpy(_only_input(work.calibration)[1]))
+        begun = _begin(model, options, work)
+        module = begun.module
         teaching = Teaching(work.reference().eval(), options) if work.reference else None
         masks = _zeros(module)
         with ExitStack() as stack:
             if masks:
                 stack.enter_context(sparse.held_at_zero(module, masks))
             score = train(module, options, work, f"{model.network} in few bits", teaching)
-        made = _exported(module, links, bits, shape, work)
+        made = _exported(begun, work)
         _check_same(module, made, work)
     work.notes[f"quantize_aware.validation_{work.metric}"] = score
     work.notes["quantize_aware.weights_not_zero"] = float(
         sum(np.count_nonzero(layer.weights) for layer in made.layers if hasattr(layer, "weights"))
     )
     return made
+
+
+def untrained(model: TorchModel, options: Options, work: Work) -> FixedModel:
+    """The network in few bits with the weights it has: what training begins with.
+
+    Raises Unsupported naming the first layer without a fixed-point form, and MissingExtra.
+    """
+    with _brevitas(), repeatable(work.seed):
+        return _exported(_begin(model, options, work), work)
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A network rebuilt for training."""
+
+    module: nn.Module
+    links: Sequence[chain.Link]
+    bits: learned.Bits
+    shape: Fraction
+
+
+def _begin(model: TorchModel, options: Options, work: Work) -> _Begun:
+    import torch
+
+    _, rows = _only_input(work.train)
+    links = chain.read(model.module.eval(), rows.shape[1:])
+    shape = input_format(rows, options.input_bits)
+    bits = learned.Bits(options.weight_bits, options.bias_bits, options.activation_bits)
+    module = learned.rebuild(links, shape, bits)
+    learned.settle(module, torch.from_numpy(_only_input(work.calibration)[1]))
+    return _Begun(module, links, bits, shape)
 
 
 @contextmanager
@@ -124,13 +150,11 @@ def _zeros(module: nn.Module) -> sparse.Masks:
     }
 
 
-def _exported(
-    module: nn.Module, links: Sequence[chain.Link], bits: learned.Bits, shape: Fraction, work: Work
-) -> FixedModel:
+def _exported(begun: _Begun, work: Work) -> FixedModel:
     name, rows = _only_input(work.calibration)
-    examples = shape.codes(rows[:EXAMPLES].reshape(min(EXAMPLES, len(rows)), -1))
-    layers = learned.exported(module, links, bits)
-    return FixedModel(name, work.source.output, rows.shape[1:], shape, layers, examples)
+    examples = begun.shape.codes(rows[:EXAMPLES].reshape(min(EXAMPLES, len(rows)), -1))
+    layers = learned.exported(begun.module, begun.links, begun.bits)
+    return FixedModel(name, work.source.output, rows.shape[1:], begun.shape, layers, examples)
 
 
 def _check_same(module: nn.Module, made: FixedModel, work: Work) -> None:

@@ -40,7 +40,7 @@ def to_function(module: torch.nn.Module, signature: Model) -> Function:
             _filter()
             weights, function = exported_to_jax(program)
     except Exception as error:  # torchax raises anything on what it does not know
-        raise Unsupported(_refusal(error)) from error
+        raise Unsupported(_refusal(error, program)) from error
 
     def compute(inputs: Mapping[str, Any]) -> dict[str, Any]:
         given = tuple(inputs[spec.name] for spec in signature.inputs)
@@ -49,7 +49,7 @@ def to_function(module: torch.nn.Module, signature: Model) -> Function:
                 _filter()
                 answers = function(weights, given)
         except Exception as error:  # torchax raises anything on what it does not know
-            raise Unsupported(_refusal(error)) from error
+            raise Unsupported(_refusal(error, program)) from error
         names = [spec.name for spec in signature.outputs]
         return dict(zip(names, answers, strict=True))
 
@@ -83,7 +83,10 @@ def _filter() -> None:
     warnings.filterwarnings("ignore", "(?s).*requested dtype", UserWarning)
 
 
-def _refusal(error: Exception) -> str:
+def _refusal(error: Exception, program: Any) -> str:
+    if operator := tracing.operator_of(error):
+        place = tracing.place_of(operator, program)
+        return f"torchax has no words for torch's {operator}{place}; take another operator"
     return f"torchax cannot turn the network into a program for a TPU: {in_one_line(error)}"
 
 
@@ -100,6 +103,9 @@ def _load_torchax() -> Any:
         _filter()
         export: Any = import_module("torchax.export")
         registry: Any = import_module("torchax.ops.ops_registry")
+    # It tells torch of an accelerator named jax, which dynamo would ask for a stream of its own
+    # wherever another network is followed in this process.
+    torch.jax.is_available = lambda: False  # type: ignore[attr-defined]
 
     int8_product = functools.partial(jax.lax.dot, preferred_element_type=jax.numpy.int32)
     registry.register_torch_dispatch_op(torch.ops.aten._int_mm, int8_product)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model_repo import hls, native
+from model_repo import hls, native, rtl
 from model_repo.errors import BadInput
 from model_repo.hls import Emulator, Project
 from model_repo.records import Model
@@ -32,12 +32,13 @@ class HlsSession:
         start = time.thread_time_ns()
         name, rounded = self._project.input_name, self._project.format
         rows = inputs.get(name)
-        if rows is None or rows.shape[1:] != self._shape or not np.isfinite(rows).all():
+        if rows is None or rows.shape[1:] != self._shape:
             given = ", ".join(f"{each!r} {list(rows.shape)}" for each, rows in inputs.items())
             raise BadInput(
-                f"the circuit takes {name!r} with rows of {list(self._shape)}, all of them finite, "
+                f"the circuit takes {name!r} with rows of {list(self._shape)}, "
                 f"and was given {given or 'nothing'}"
             )
+        rtl.check_finite(rows, name)
         values = rounded.values(rounded.codes(rows.reshape(len(rows), -1)))
         answers = self._emulator.run(values, limit_s).astype(np.float32)
         return {self._project.output_name: answers}, time.thread_time_ns() - start
