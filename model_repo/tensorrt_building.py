@@ -59,6 +59,8 @@ def read(library: Any, builder: Any, data: bytes, log: Any) -> Any:
         return network
     error = parser.get_error(0)
     reason = " ".join(error.desc().split())[:200]
+    if "Plugin not found" in reason:  # what it looks for last, for a name that it does not know
+        reason = "it has no such operator"
     raise Unsupported(
         f"{_name(library)} does not take the node {error.node_name()!r} "
         f"({error.node_operator()}): {reason}"

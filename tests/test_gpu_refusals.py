@@ -79,7 +79,21 @@ def foreign() -> Any:
     return graph([node], weights, "com.microsoft")
 
 
+def fourier() -> Any:
+    nodes = [
+        helper.make_node("Unsqueeze", ["x", "last"], ["u"], "wide"),
+        helper.make_node("DFT", ["u"], ["f"], "spectrum", axis=1),
+        helper.make_node("Slice", ["f", "from", "to", "axes"], ["cut"], "cut"),
+        helper.make_node("Squeeze", ["cut", "last"], ["y"], "flat"),
+    ]
+    last = np.array([2], np.int64)
+    places = {"from": [0, 0], "to": [4, 1], "axes": [1, 2]}
+    arrays = {name: np.array(value, np.int64) for name, value in places.items()}
+    return graph(nodes, {"last": last, **arrays})
+
+
 REFUSED = [
+    (fourier(), r"'spectrum' \(DFT\): it has no such operator; keep that model on a CPU"),
     (rounded(np.uint8(128)), "'Q' .*unsigned, and must be signed; use quantize in mode symmetric"),
     (rounded(np.int8(3)), r"'Q' \(QuantizeLinear\): its zero point is not 0"),
     (rounded(np.int8(0), bias=True), "'B' .*biases must stay in floating point"),

@@ -9,6 +9,12 @@ from model_repo.errors import Unsupported
 from model_repo.records import Model
 
 INTEGER = {"ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul"}
+WITHOUT = {
+    *("BitShift", "Compress", "DFT", "Det", "MaxRoiPool", "MaxUnpool", "Multinomial", "Unique"),
+    *("ConcatFromSequence", "SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase"),
+    *("SequenceInsert", "SequenceLength", "SplitToSequence", "StringNormalizer", "TfIdfVectorizer"),
+}
+"""Operators that TensorRT has none of: docs/operators.md of its ONNX parser, and DFT as seen."""
 DATATYPES = {"BOOL", "INT8", "INT32", "INT64", "UINT8", "FP16", "BF16", "FP32"}
 
 
@@ -44,6 +50,8 @@ def _reason(node: Any, constants: Mapping[str, Any]) -> str:
     """Why TensorRT refuses a node; "" if it does not."""
     if node.domain not in ("", "ai.onnx"):
         return f"it is no standard operator but one of {node.domain}; use quantize in mode fp16"
+    if node.op_type in WITHOUT:
+        return "it has no such operator; keep that model on a CPU"
     if node.op_type in INTEGER:
         return "it wants int8 as pairs of QuantizeLinear and DequantizeLinear; use mode symmetric"
     if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
