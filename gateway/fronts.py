@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from gateway.api import grpc_v2, http_v2
+from gateway.control import Control
 from gateway.dataplane import DataPlane
 from gateway.http_protocol import BoundedHttp
 from gateway.settings import Settings
@@ -29,20 +30,26 @@ class Fronts:
     http, grpc, metrics: the ports really bound. Raises BadInput naming the port that is taken.
     """
 
-    def __init__(self, settings: Settings, plane: DataPlane, scrape: Callable[[], bytes]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        plane: DataPlane,
+        control: Control,
+        scrape: Callable[[], bytes],
+    ) -> None:
         self._settings, self._plane = settings, plane
         name, release = settings.server_name, version("farebox")
         self._sockets = [
             _bind(settings.host, settings.http_port, "http_port"),
             _bind(settings.host, settings.metrics_port, "metrics_port"),
         ]
-        self._grpc = grpc_v2.build(plane, name, release)
+        self._grpc = grpc_v2.build(plane, control, name, release)
         self.http, self.metrics = (int(s.getsockname()[1]) for s in self._sockets)
         self.grpc = self._bind_grpc()
         page = Starlette(routes=[Route("/metrics", http_v2.metrics_endpoint(scrape))])
         self._webs = [
             Web(_web_config(app, settings))
-            for app in (http_v2.build(plane, name, release, scrape), page)
+            for app in (http_v2.build(plane, control, name, release, scrape), page)
         ]
         self._tasks: list[asyncio.Task[None]] = []
 

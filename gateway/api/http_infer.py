@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Iterable
 
-import msgspec
 from starlette.types import Receive, Scope, Send
 
 from gateway.api import access
+from gateway.api.http_answer import Answer, error_answer
+from gateway.core.request import InferRequest
 from gateway.dataplane import DataPlane
-from gateway.errors import INTERNAL, codes
-from gateway.oip import json_codec
-from model_repo.errors import BadInput, Cancelled, Unavailable, Unsupported
+from gateway.oip import compression, json_codec, raw_request
+from model_repo.errors import BadInput, Cancelled, Unavailable
 
-Answer = tuple[int, dict[str, str], list[bytes]]
-JSON = {"content-type": "application/json"}
 _WATCH_AFTER_S = 0.05
+_LEAST = 1024  # bytes; a smaller answer fits a packet as it is
+_LONG = 64 * 1024  # bytes that are not squeezed on the event loop
 
 
 class InferEndpoint:
@@ -46,14 +45,17 @@ class InferEndpoint:
     ) -> Answer:
         model, request = path["model"], None
         try:
-            _check_encoding(headers)
+            encoding = compression.check(headers.get("content-encoding", ""))
             body = await read_body(receive, self._plane.settings.max_body_bytes)
             received_s = time.monotonic()  # an upload's time is its client's
-            version = path.get("version", "")
-            request = json_codec.decode(model, version, headers, body, received_s)
+            if encoding != compression.IDENTITY:
+                body = await self._decompressed(body, encoding)
+            request = self._decode(model, path.get("version", ""), headers, body, received_s)
             async with Watch(receive):
                 response = await self._plane.infer(request)
-            extra, parts = json_codec.encode(response)
+            extra, parts = json_codec.encode(response, self._plane.regions)
+            if "accept-encoding" in headers:
+                parts = await _compressed(headers["accept-encoding"], extra, parts)
         except asyncio.CancelledError:  # the server gave up waiting for it to end
             return error_answer(Unavailable("the server is shutting down: try another replica"))
         except Exception as error:
@@ -65,6 +67,31 @@ class InferEndpoint:
             access.served(response, "http", headers)
         return 200, extra, parts
 
+    def _decode(
+        self, model: str, version: str, headers: dict[str, str], body: bytes, received_s: float
+    ) -> InferRequest:
+        if headers.get(json_codec.JSON_LENGTH) == "0":
+            known = self._plane.catalog.find(model, version).model
+            return raw_request.decode(known, version, headers, body, received_s)
+        memory = self._plane.regions
+        return json_codec.decode(model, version, headers, body, received_s, memory)
+
+    async def _decompressed(self, body: bytes, encoding: str) -> bytes:
+        limit = self._plane.settings.max_body_bytes
+        # A few bytes may hold a great many.
+        return await asyncio.to_thread(compression.decompress, body, encoding, limit)
+
+
+async def _compressed(accepted: str, extra: dict[str, str], parts: list[bytes]) -> list[bytes]:
+    extra["vary"] = "accept-encoding"
+    encoding, size = compression.choose(accepted), sum(map(len, parts))
+    if encoding == compression.IDENTITY or size < _LEAST:
+        return parts
+    extra["content-encoding"] = encoding
+    if size < _LONG:
+        return [compression.compress(parts, encoding)]
+    return [await asyncio.to_thread(compression.compress, parts, encoding)]
+
 
 def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Headers by name; one that came twice is joined by commas, as RFC 9110 section 5.3 has it."""
@@ -73,12 +100,6 @@ def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
         name, text = key.decode("latin-1"), value.decode("latin-1")
         found[name] = f"{found[name]}, {text}" if name in found else text
     return found
-
-
-def _check_encoding(headers: dict[str, str]) -> None:
-    encoding = headers.get("content-encoding", "identity")
-    if encoding.lower() != "identity":
-        raise Unsupported(f"the Content-Encoding {encoding!r} is not offered: send it plain")
 
 
 class Watch:
@@ -128,16 +149,3 @@ async def read_body(receive: Receive, limit: int) -> bytes:
         chunks.append(chunk)
         if not message.get("more_body", False):
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-def error_answer(error: BaseException) -> Answer:
-    """An error as the protocol has it: a JSON object with one sentence, never empty."""
-    status, headers = codes(error)[0], dict(JSON)
-    text = str(error) or type(error).__name__
-    if (status, "INTERNAL") == INTERNAL:
-        text = f"internal error: {type(error).__name__}; the server's log has the rest"
-    if isinstance(error, Unavailable):
-        headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
-    if isinstance(error, Unsupported):
-        headers["accept-encoding"] = "identity"
-    return status, headers, [msgspec.json.encode({"error": text})]

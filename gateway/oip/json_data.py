@@ -163,6 +163,15 @@ def _text(element: object, tensor: str) -> str:
         ) from error
 
 
+_ENCODER = msgspec.json.Encoder()
+
+
+def dumps(document: object, is_finite: bool) -> bytes:
+    """JSON text, with NaN and Infinity in it unless every number is finite."""
+    # msgspec would write those two as null.
+    return _ENCODER.encode(document) if is_finite else json.dumps(document).encode()
+
+
 def loads_with_nan(text: bytes) -> Any:
     """Standard-library JSON, which reads NaN and Infinity; raises BadInput when malformed."""
     try:
