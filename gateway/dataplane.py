@@ -182,7 +182,7 @@ class DataPlane:
         return scheduler.tally.met(request.slo, took, facts.accuracy_low, facts.cost_usd)
 
     def _trace(self, entry: Entry, request: InferRequest, queued_s: float, served: Served) -> None:
-        computed_s = queued_s + served.facts.queue_s
+        computed_s = request.received_s + served.facts.queue_s
         stamps = {
             "REQUEST_START": request.received_s,
             "QUEUE_START": queued_s,

@@ -6,15 +6,19 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Route
 
 from gateway.api import grpc_v2, http_v2
+from gateway.api.http_infer import InferEndpoint
 from gateway.control import Control
 from gateway.dataplane import DataPlane
+from gateway.fast_lane import FastLane
 from gateway.http_protocol import BoundedHttp
 from gateway.settings import Settings
 from model_repo.errors import BadInput
@@ -47,9 +51,11 @@ class Fronts:
         self.http, self.metrics = (int(s.getsockname()[1]) for s in self._sockets)
         self.grpc = self._bind_grpc()
         page = Starlette(routes=[Route("/metrics", http_v2.metrics_endpoint(scrape))])
+        infer = InferEndpoint(plane)
+        api = http_v2.build(plane, control, infer, name, release, scrape)
         self._webs = [
-            Web(_web_config(app, settings))
-            for app in (http_v2.build(plane, control, name, release, scrape), page)
+            Web(_web_config(app, http, settings))
+            for app, http in ((api, partial(FastLane, endpoint=infer)), (page, BoundedHttp))
         ]
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -96,10 +102,10 @@ class Web(uvicorn.Server):
         yield
 
 
-def _web_config(app: Starlette, settings: Settings) -> uvicorn.Config:
+def _web_config(app: Starlette, http: Any, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=BoundedHttp,
+        http=http,
         loop="none",
         lifespan="off",
         ws="none",

@@ -25,11 +25,16 @@ _PREFIXES = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
 
 
 def build(
-    plane: DataPlane, control: Control, name: str, version: str, scrape: Callable[[], bytes]
+    plane: DataPlane,
+    control: Control,
+    infer: InferEndpoint,
+    name: str,
+    version: str,
+    scrape: Callable[[], bytes],
 ) -> Starlette:
     """The application; `scrape` gives the metrics page."""
     api = HttpApi(plane, name, version)
-    infer, generate = InferEndpoint(plane), Generate(plane)
+    generate = Generate(plane)
     # In the order they are tried in: what is asked for most comes first.
     routes = [Route(f"{prefix}/infer", infer, methods=["POST"]) for prefix in _PREFIXES]
     routes += [

@@ -10,6 +10,7 @@ from model_repo.records import NO_SLO, SLO, Source, VariantKey
 from model_repo.tensors import Array
 
 Parameter = bool | int | float | str
+Body = bytes | bytearray
 DEFAULT_TENANT = "default"
 
 

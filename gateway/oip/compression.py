@@ -9,6 +9,7 @@ import math
 import zlib
 from collections.abc import Sequence
 
+from gateway.core.request import Body
 from model_repo.errors import BadInput, Unsupported
 
 IDENTITY = "identity"
@@ -29,7 +30,7 @@ def check(encoding: str) -> str:
     return name
 
 
-def decompress(data: bytes, encoding: str, limit: int) -> bytes:
+def decompress(data: Body, encoding: str, limit: int) -> bytes:
     """The body itself; raises BadInput for what is no such stream, or more than `limit` bytes."""
     parts, size = [], 0
     while data:

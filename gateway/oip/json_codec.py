@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from msgspec import Raw, Struct
 
-from gateway.core.request import InferRequest, InferResponse, Place
+from gateway.core.request import Body, InferRequest, InferResponse, Place
 from gateway.oip import json_data, limits, slo, tensor_parameters
 from gateway.oip.tensor_parameters import Memory
 from model_repo.errors import BadInput
@@ -52,7 +52,7 @@ def decode(
     model: str,
     version: str,
     headers: Mapping[str, str],
-    body: bytes,
+    body: Body,
     received_s: float,
     memory: Memory,
 ) -> InferRequest:
@@ -92,7 +92,7 @@ def decode(
     return _request(model, version, headers, wire, inputs, received_s)
 
 
-def _split(headers: Mapping[str, str], body: bytes) -> tuple[bytes, memoryview]:
+def _split(headers: Mapping[str, str], body: Body) -> tuple[Body, memoryview]:
     length = headers.get(JSON_LENGTH)
     if length is None:
         return body, memoryview(b"")

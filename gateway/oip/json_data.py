@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from gateway.core.request import Body
 from model_repo.errors import BadInput
 from model_repo.tensors import Array, dtype_of, element_count
 
@@ -172,7 +173,7 @@ def dumps(document: object, is_finite: bool) -> bytes:
     return _ENCODER.encode(document) if is_finite else json.dumps(document).encode()
 
 
-def loads_with_nan(text: bytes) -> Any:
+def loads_with_nan(text: Body) -> Any:
     """Standard-library JSON, which reads NaN and Infinity; raises BadInput when malformed."""
     try:
         return json.loads(text)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from gateway.core.request import InferRequest
+from gateway.core.request import Body, InferRequest
 from gateway.oip import slo
 from model_repo.errors import BadInput
 from model_repo.records import Model, TensorSpec
@@ -18,7 +18,11 @@ from model_repo.tensors import Array, dtype_of, from_bytes
 
 
 def decode(
-    model: Model, version: str, headers: Mapping[str, str], body: bytes, received_s: float
+    model: Model,
+    version: str,
+    headers: Mapping[str, str],
+    body: Body,
+    received_s: float,
 ) -> InferRequest:
     """One row, with every output in the binary format.
 
@@ -45,7 +49,7 @@ def decode(
     )
 
 
-def _tensor(spec: TensorSpec, batches: bool, body: bytes) -> Array:
+def _tensor(spec: TensorSpec, batches: bool, body: Body) -> Array:
     sizes = list(spec.shape[1:] if batches else spec.shape)
     free = [axis for axis, size in enumerate(sizes) if size == -1]
     if len(free) > 1:
@@ -57,7 +61,7 @@ def _tensor(spec: TensorSpec, batches: bool, body: bytes) -> Array:
     if spec.datatype == "BYTES":
         if fixed != 1:
             raise BadInput(f"the input {spec.name!r} takes {fixed} strings: send them in JSON")
-        count, array = 1, np.array([body], dtype=object)
+        count, array = 1, np.array([bytes(body)], dtype=object)
     else:
         count = len(body) // max(1, fixed * dtype_of(spec.datatype, spec.name).itemsize)
     shape = [1] * batches + [count if size == -1 else size for size in sizes]
