@@ -104,7 +104,7 @@ def _read(name: str, value: object, path: str) -> Any:
     if name == "trace_level":
         if unknown := [each for each in given if each not in _LEVELS]:
             raise Unsupported(
-                f"trace_level {unknown[0]!r} is not offered: {', '.join(_LEVELS)} are"
+                f"trace_level {unknown[0]!r} is not offered: use {' or '.join(_LEVELS)}"
             )
         if given != ["OFF"] and not path:
             raise Unsupported(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,7 +20,7 @@ def classify(array: Array, count: int, labels: Sequence[str], batches: bool, out
     """
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         raise BadInput(f"the output {output!r} holds strings: it cannot be asked for by class")
-    rows = array.reshape(len(array), -1) if batches else array.reshape(1, -1)
+    rows = array.reshape(len(array) if batches else 1, math.prod(array.shape[int(batches) :]))
     size = min(count, rows.shape[1])
     wide = rows.astype(np.float64) if rows.dtype.kind not in "iu" else rows
     # Sorted backwards and read from the end: a stable sort of the negated would overflow.
