@@ -18,7 +18,7 @@ from gateway.api.http_infer import InferEndpoint
 from gateway.control import Control
 from gateway.core.catalog import Entry
 from gateway.dataplane import DataPlane
-from gateway.oip import describe
+from gateway.oip import describe, openapi
 from model_repo.errors import FareboxError
 
 _PREFIXES = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
@@ -42,6 +42,7 @@ def build(
         Route("/v2/health/live", api.live),
         Route("/v2/health/ready", api.ready),
         Route("/metrics", metrics_endpoint(scrape)),
+        Route("/openapi.json", api.openapi),
         *http_control.routes(control),
     ]
     for prefix in _PREFIXES:
@@ -76,6 +77,9 @@ class HttpApi:
 
     async def server(self, request: Request) -> Response:
         return json_answer(describe.server(self._name, self._version))
+
+    async def openapi(self, request: Request) -> Response:
+        return json_answer(openapi.document(self._version))
 
     async def live(self, request: Request) -> Response:
         return json_answer({"live": True})
