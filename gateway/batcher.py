@@ -14,6 +14,7 @@ from gateway.core.batching import Pending
 from gateway.core.pool import Batch
 from gateway.core.request import Facts
 from gateway.core.scheduler import Scheduler, Shed, Start
+from gateway.core.statistics import Took
 from model_repo.runtime import Session
 from model_repo.tensors import Array
 
@@ -87,15 +88,22 @@ class Batcher:
             and self._stretch.get(batch.replica.id, 0.0) <= _STRETCHED
         )
 
-    def _observe(self, batch: Batch, device_ns: int) -> None:
-        """Keep a mean of how many times `inline_s` batches that should be shorter really took.
+    def _observe(self, batch: Batch, result: Result) -> None:
+        """Count it, and keep a mean of how many times `inline_s` the batches really took
+        that should be shorter.
 
         One that took seconds moves its variant to a thread for some hundred batches; the odd
         millisecond that the machine was doing something else does not.
         """
+        output_s = result.wall_s - result.input_s - result.infer_s
+        self._scheduler.tally.statistics.of(batch.lane.key).batch(
+            batch.items,
+            len(batch.pendings),
+            Took(round(result.input_s * 1e9), round(result.infer_s * 1e9), round(output_s * 1e9)),
+        )
         if batch.expected_end_s - batch.started_s <= self._inline_s:
             mean = self._stretch.get(batch.replica.id, 0.0)
-            times = device_ns / max(self._inline_s * 1e9, 1.0)
+            times = result.device_ns / max(self._inline_s * 1e9, 1.0)
             self._stretch[batch.replica.id] = mean + (times - mean) / 64
 
     def _work(self, batch: Batch) -> Work:
@@ -121,7 +129,7 @@ class Batcher:
         self._tick()
 
     def _resolve(self, batch: Batch, result: Result, judged: Judged) -> None:
-        self._observe(batch, result.device_ns)
+        self._observe(batch, result)
         outcomes, pendings = judged.outcomes, batch.pendings
         failed = {i for i, each in enumerate(outcomes) if isinstance(each, Exception)}
         # Whoever left since then needs no second stage.

@@ -13,13 +13,23 @@ from gateway.cascading import Waiting
 from gateway.core import explain, signature
 from gateway.core.batching import Pending
 from gateway.core.catalog import Catalog, Entry
+from gateway.core.classification import classify
 from gateway.core.replica import Replica
-from gateway.core.request import DEFAULT_TENANT, InferRequest, InferResponse, Parameter
+from gateway.core.request import (
+    DEFAULT_TENANT,
+    InferRequest,
+    InferResponse,
+    OutputAsk,
+    Parameter,
+)
 from gateway.core.scheduler import Scheduler
 from gateway.errors import outcome
 from gateway.loader import Loaded, load_policy
 from gateway.settings import Settings
+from gateway.shared_memory import Regions
+from gateway.tracing import Tracer
 from model_repo.errors import Expired, NotFound
+from model_repo.records import Model, VariantKey
 from model_repo.tensors import Array
 
 
@@ -29,6 +39,8 @@ class DataPlane:
     def __init__(self, settings: Settings, scheduler: Scheduler, batcher: Batcher) -> None:
         self.settings = settings
         self.scheduler = scheduler
+        self.regions = Regions()
+        self.tracer = Tracer(settings.trace_file)
         self.catalog = Catalog([])
         self.loaded: Loaded | None = None
         self.is_ready = False
@@ -87,6 +99,8 @@ class DataPlane:
         served = await self._wait(pending, request)
         facts = served.facts
         is_met = self._observe(request, served)
+        if self.tracer.is_on and self.tracer.takes(entry.model.name):
+            self._trace(entry, request, now, served)
         parameters: dict[str, Parameter] = {
             "variant": facts.key.variant,
             "cost_usd": facts.cost_usd,
@@ -157,9 +171,26 @@ class DataPlane:
         facts, scheduler = served.facts, self.scheduler
         scheduler.overhead.observe(took - facts.queue_s - served.wall_s)
         scheduler.tally.served(
-            facts.key, facts.target, request.tenant, facts.queue_s, took, facts.forecast_latency_s
+            facts.key,
+            facts.target,
+            request.tenant,
+            facts.queue_s,
+            took,
+            facts.forecast_latency_s,
+            round(time.time() * 1e3),
         )
         return scheduler.tally.met(request.slo, took, facts.accuracy_low, facts.cost_usd)
+
+    def _trace(self, entry: Entry, request: InferRequest, queued_s: float, served: Served) -> None:
+        computed_s = request.received_s + served.facts.queue_s
+        stamps = {
+            "REQUEST_START": request.received_s,
+            "QUEUE_START": queued_s,
+            "COMPUTE_START": computed_s,
+            "COMPUTE_END": computed_s + served.wall_s,
+            "REQUEST_END": time.monotonic(),
+        }
+        self.tracer.write(entry.model.name, entry.model.version, request.id, stamps)
 
     def count_unread(self, error: BaseException) -> None:
         """A request was refused before it could be read, so that nothing of it is known."""
@@ -173,6 +204,11 @@ class DataPlane:
             model, version = found.name, found.version
         except NotFound:
             pass
+        else:
+            if word != outcome(None):
+                took_ns = round((time.monotonic() - request.received_s) * 1e9)
+                none = VariantKey(model, version, "")
+                self.scheduler.tally.statistics.of(none).add("fail", took_ns)
         self.scheduler.tally.requests[model, version, "", "", request.tenant, word] += 1
 
 
@@ -180,5 +216,12 @@ def _response(
     entry: Entry, request: InferRequest, outputs: dict[str, Array], parameters: dict[str, Parameter]
 ) -> InferResponse:
     if request.outputs:
-        outputs = {ask.name: outputs[ask.name] for ask in request.outputs}
+        outputs = {ask.name: _asked(entry.model, ask, outputs[ask.name]) for ask in request.outputs}
     return InferResponse(request, entry.model.name, entry.model.version, outputs, parameters)
+
+
+def _asked(model: Model, ask: OutputAsk, array: Array) -> Array:
+    if not ask.classes:
+        return array
+    labels = model.labels if ask.name == model.scored_output else ()
+    return classify(array, ask.classes, labels, model.batches, ask.name)

@@ -6,14 +6,19 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Route
 
 from gateway.api import grpc_v2, http_v2
+from gateway.api.http_infer import InferEndpoint
+from gateway.control import Control
 from gateway.dataplane import DataPlane
+from gateway.fast_lane import FastLane
 from gateway.http_protocol import BoundedHttp
 from gateway.settings import Settings
 from model_repo.errors import BadInput
@@ -29,20 +34,28 @@ class Fronts:
     http, grpc, metrics: the ports really bound. Raises BadInput naming the port that is taken.
     """
 
-    def __init__(self, settings: Settings, plane: DataPlane, scrape: Callable[[], bytes]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        plane: DataPlane,
+        control: Control,
+        scrape: Callable[[], bytes],
+    ) -> None:
         self._settings, self._plane = settings, plane
         name, release = settings.server_name, version("farebox")
         self._sockets = [
             _bind(settings.host, settings.http_port, "http_port"),
             _bind(settings.host, settings.metrics_port, "metrics_port"),
         ]
-        self._grpc = grpc_v2.build(plane, name, release)
+        self._grpc = grpc_v2.build(plane, control, name, release)
         self.http, self.metrics = (int(s.getsockname()[1]) for s in self._sockets)
         self.grpc = self._bind_grpc()
         page = Starlette(routes=[Route("/metrics", http_v2.metrics_endpoint(scrape))])
+        infer = InferEndpoint(plane)
+        api = http_v2.build(plane, control, infer, name, release, scrape)
         self._webs = [
-            Web(_web_config(app, settings))
-            for app in (http_v2.build(plane, name, release, scrape), page)
+            Web(_web_config(app, http, settings))
+            for app, http in ((api, partial(FastLane, endpoint=infer)), (page, BoundedHttp))
         ]
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -89,10 +102,10 @@ class Web(uvicorn.Server):
         yield
 
 
-def _web_config(app: Starlette, settings: Settings) -> uvicorn.Config:
+def _web_config(app: Starlette, http: Any, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=BoundedHttp,
+        http=http,
         loop="none",
         lifespan="off",
         ws="none",

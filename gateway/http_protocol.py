@@ -37,8 +37,12 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is whole; a body has a bound of its own."""
-        self._is_in_head, self._head_bytes = False, 0
+        self.end_of_head()
         super().on_headers_complete()
+
+    def end_of_head(self) -> None:
+        """Count no further."""
+        self._is_in_head, self._head_bytes = False, 0
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP gets an error like any other."""

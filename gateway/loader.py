@@ -54,15 +54,18 @@ def load(
     cores: int,
     day: date,
     before: Loaded | None,
+    unloaded: Container[str] = frozenset(),
 ) -> Loaded:
     """Read everything on the shelf; sessions of unchanged artifacts are taken over from `before`.
+
+    unloaded: models to leave out.
 
     One broken variant or model is a problem to report and does not stop the others; one that was
     served before goes on as it was. Runs for as long as opening takes: call it in a thread.
     """
     problems: list[str] = []
     entries, replicas, sessions = [], {}, {}
-    shelf = _read(store, before, problems)
+    shelf = [each for each in _read(store, before, problems) if each[0].name not in unloaded]
     singles = [v for _, found in shelf for v in found if not is_cascade(v)]
     elsewhere = _elsewhere(singles)
     alone = [variant for variant in singles if variant.key not in elsewhere]

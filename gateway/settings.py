@@ -36,7 +36,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     repository is looked at. lame_duck_s: after SIGTERM, how long requests are still taken while
     readiness says no, so that balancers notice. drain_s: how long requests in flight may take
     after that. memory_cap_bytes: of all loaded variants together, cheapest first after the
-    references; the log says what it leaves out. 0 is no cap.
+    references; the log says what it leaves out. 0 is no cap. trace_file: where clients may have
+    requests traced to (Triton's trace extension), a line of JSON each; "" lets them trace nothing.
     """
 
     host: str = "127.0.0.1"
@@ -64,6 +65,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     allow_estimated: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_requests: bool = False
+    trace_file: str = ""
 
     def policy_of(self, model: str) -> str:
         """The name of the policy that routes this model's requests."""

@@ -19,6 +19,7 @@ from model_repo.errors import BadInput
 from model_repo.records import TensorSpec
 
 Array = NDArray[Any]
+Bytes = bytes | bytearray | memoryview
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype(np.bool_),
@@ -87,7 +88,7 @@ def check(spec: TensorSpec, datatype: str, shape: Sequence[int]) -> None:
         )
 
 
-def from_bytes(data: bytes | memoryview, datatype: str, shape: Sequence[int], tensor: str) -> Array:
+def from_bytes(data: Bytes, datatype: str, shape: Sequence[int], tensor: str) -> Array:
     """Read a tensor off the wire: a read-only view for numbers, bytes objects for BYTES.
 
     Raises BadInput, naming `tensor`, unless `data` holds exactly the elements of `shape`.
@@ -106,7 +107,7 @@ def from_bytes(data: bytes | memoryview, datatype: str, shape: Sequence[int], te
     return np.frombuffer(data, dtype).reshape(shape)
 
 
-def _read_bytes_elements(data: bytes | memoryview, count: int, tensor: str) -> Array:
+def _read_bytes_elements(data: Bytes, count: int, tensor: str) -> Array:
     elements: list[bytes] = []
     at, end = 0, len(data)
     while at < end:

@@ -9,6 +9,7 @@ from compilers import example
 from compilers.datasets import Data
 from gateway.core import signature
 from gateway.oip import json_codec
+from gateway.shared_memory import Regions
 from model_repo.records import Model, TensorSpec
 from model_repo.tensors import dtype_of
 
@@ -34,7 +35,7 @@ def rows(datatype: str) -> Data:
 def test_it_is_one_row_for_a_model_that_batches(datatype: str) -> None:
     made = example.request(model(datatype, True, -1), rows(datatype))
     assert made is not None
-    request = json_codec.decode("m", "", {}, made, 0.0)
+    request = json_codec.decode("m", "", {}, made, 0.0, Regions())
     assert signature.rows(model(datatype, True, -1), request) == 1
 
 
@@ -42,7 +43,7 @@ def test_it_is_one_whole_call_for_a_model_of_fixed_size() -> None:
     fixed = model("FP32", False, 3)
     made = example.request(fixed, rows("FP32"))
     assert made is not None
-    request = json_codec.decode("m", "", {}, made, 0.0)
+    request = json_codec.decode("m", "", {}, made, 0.0, Regions())
     assert request.inputs["x"].shape == (3, 2)
     assert signature.rows(fixed, request) == 1
 

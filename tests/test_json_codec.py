@@ -15,7 +15,8 @@ from hypothesis.extra import numpy as hnp
 from gateway.core.request import InferRequest, InferResponse, OutputAsk
 from gateway.oip import json_codec
 from gateway.oip.json_codec import JSON_LENGTH
-from model_repo.errors import BadInput, FareboxError, Unsupported
+from gateway.shared_memory import Regions
+from model_repo.errors import BadInput, FareboxError
 from model_repo.tensors import DTYPES, Array, datatype_of, to_bytes
 
 
@@ -26,7 +27,7 @@ def tensor(name: str = "x", **more: Any) -> dict[str, Any]:
 def decode(document: object, headers: dict[str, str] | None = None, tail: bytes = b"") -> Any:
     text = json.dumps(document).encode()
     known = {JSON_LENGTH: str(len(text))} if tail else {}
-    return json_codec.decode("m", "", {**known, **(headers or {})}, text + tail, 100.0)
+    return json_codec.decode("m", "", {**known, **(headers or {})}, text + tail, 100.0, Regions())
 
 
 def binary(array: Array, name: str = "x") -> dict[str, Any]:
@@ -68,7 +69,7 @@ def test_every_datatype_goes_there_and_back_in_binary(given_arrays: list[Array])
         seen = request.inputs[name]
         assert seen.dtype == array.dtype and seen.shape == array.shape
         assert to_bytes(seen) == to_bytes(array)
-    headers, parts = json_codec.encode(response(request.inputs, binary_default=True))
+    headers, parts = json_codec.encode(response(request.inputs, binary_default=True), Regions())
     assert b"".join(parts[1:]) == tail
     assert (JSON_LENGTH in headers) == bool(tail)
     if tail:
@@ -112,9 +113,9 @@ def test_nan_and_infinity_pass_both_ways() -> None:
     body = (
         b'{"id":"i","inputs":[{"name":"x","shape":[3],"datatype":"FP32","data":[NaN,1,-Infinity]}]}'
     )
-    request = json_codec.decode("m", "", {}, body, 0.0)
+    request = json_codec.decode("m", "", {}, body, 0.0, Regions())
     assert np.isnan(request.inputs["x"][0]) and request.inputs["x"][2] == -math.inf
-    _, (text,) = json_codec.encode(response(request.inputs))
+    _, (text,) = json_codec.encode(response(request.inputs), Regions())
     assert b"NaN" in text and b"-Infinity" in text
     assert np.isnan(json.loads(text)["outputs"][0]["data"][0])
 
@@ -128,7 +129,7 @@ def test_beside_nan_large_integers_stay_whole() -> None:
 
 def test_an_answer_in_json() -> None:
     outputs = {"y": np.array([[1, 2]], np.int64), "s": np.array(["é"], dtype=object)}
-    headers, parts = json_codec.encode(response(outputs, id="7"))
+    headers, parts = json_codec.encode(response(outputs, id="7"), Regions())
     assert headers == {"content-type": "application/json"} and len(parts) == 1
     assert json.loads(parts[0]) == {
         "model_name": "m", "model_version": "1", "id": "7", "parameters": {"a": 1},
@@ -137,20 +138,20 @@ def test_an_answer_in_json() -> None:
             {"name": "s", "datatype": "BYTES", "shape": [1], "data": ["é"]},
         ],
     }  # fmt: skip
-    assert "id" not in json.loads(json_codec.encode(response(outputs))[1][0])
+    assert "id" not in json.loads(json_codec.encode(response(outputs), Regions())[1][0])
 
 
 def test_the_binary_default_counts_only_where_no_output_is_listed() -> None:
     outputs = {"y": np.ones(2, np.float32), "z": np.ones(1, np.float32)}
     asked = (OutputAsk("y", True), OutputAsk("z", False))
-    _, parts = json_codec.encode(response(outputs, outputs=asked, binary_default=True))
+    _, parts = json_codec.encode(response(outputs, outputs=asked, binary_default=True), Regions())
     y, z = json.loads(parts[0])["outputs"]
     assert "data" not in y and z["data"] == [1.0] and len(parts) == 2
 
 
 def test_an_answer_whose_binary_outputs_are_empty_is_plain_json() -> None:
     headers, parts = json_codec.encode(
-        response({"y": np.ones((0, 2), np.float32)}, binary_default=True)
+        response({"y": np.ones((0, 2), np.float32)}, binary_default=True), Regions()
     )
     assert headers == {"content-type": "application/json"} and len(parts) == 1
     assert json.loads(parts[0])["outputs"][0]["parameters"] == {"binary_data_size": 0}
@@ -159,7 +160,7 @@ def test_an_answer_whose_binary_outputs_are_empty_is_plain_json() -> None:
 @pytest.mark.parametrize("dtype", [np.float16, DTYPES["BF16"]])
 def test_an_output_json_cannot_carry_is_refused_by_name(dtype: Any) -> None:
     with pytest.raises(BadInput, match=r"output 'y'.*binary_data true"):
-        json_codec.encode(response({"y": np.ones(1, dtype)}))
+        json_codec.encode(response({"y": np.ones(1, dtype)}), Regions())
 
 
 @pytest.mark.parametrize(
@@ -183,7 +184,7 @@ def test_an_output_json_cannot_carry_is_refused_by_name(dtype: Any) -> None:
 )  # fmt: skip
 def test_a_malformed_body_is_the_callers_mistake(body: bytes) -> None:
     with pytest.raises(BadInput):
-        json_codec.decode("m", "", {}, body, 0.0)
+        json_codec.decode("m", "", {}, body, 0.0, Regions())
 
 
 @pytest.mark.parametrize("length", ["-1", "1.5", "", "x", "1e2", "999999", "9" * 5000, "\u0661"])
@@ -239,20 +240,16 @@ def test_an_input_without_elements_may_leave_out_its_data() -> None:
     assert decode({"inputs": [given_tensor]}).inputs["x"].shape == (0, 4)
 
 
-def test_reserved_and_unoffered_parameters_are_refused() -> None:
+def test_reserved_parameters_are_refused() -> None:
     with pytest.raises(BadInput, match="'triton_x' is reserved"):
         decode({"inputs": [tensor()], "parameters": {"triton_x": 1}})
-    with pytest.raises(Unsupported, match="'y' asks for classification"):
-        decode({"inputs": [], "outputs": [{"name": "y", "parameters": {"classification": 3}}]})
-    with pytest.raises(Unsupported, match="'x' asks for shared_memory_region"):
-        decode({"inputs": [tensor(parameters={"shared_memory_region": "r"})]})
 
 
 @pytest.mark.parametrize("name", ["slo_latency_ms", "timeout"])
 def test_a_number_of_400_digits_is_refused(name: str) -> None:
     body = b'{"inputs":[],"parameters":{"%s":1%s}}' % (name.encode(), b"0" * 400)
     with pytest.raises(BadInput, match=name):
-        json_codec.decode("m", "", {}, body, 0.0)
+        json_codec.decode("m", "", {}, body, 0.0, Regions())
 
 
 JSON = st.recursive(
@@ -275,7 +272,7 @@ HEADERS = st.dictionaries(
 
 def is_read_or_refused(headers: dict[str, str], body: bytes) -> None:
     try:
-        json_codec.decode("m", "", headers, body, 0.0)
+        json_codec.decode("m", "", headers, body, 0.0, Regions())
     except FareboxError as error:
         assert str(error)
 

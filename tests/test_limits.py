@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.oip import limits
-from model_repo.errors import BadInput, Unsupported
+from model_repo.errors import BadInput
 from model_repo.tensors import element_count
 
 
@@ -28,10 +28,3 @@ def test_what_passes_can_be_made(shape: list[int]) -> None:
 def test_absurd_shapes_are_refused(shape: list[int]) -> None:
     with pytest.raises(BadInput, match="tensor 'x' has"):
         limits.check_shape(shape, "x")
-
-
-def test_what_would_change_the_answer_is_refused_and_the_rest_ignored() -> None:
-    limits.check_offered({"binary_data": True, "anything": 1}, "y")
-    for name in ("classification", "shared_memory_region"):
-        with pytest.raises(Unsupported, match=f"tensor 'y' asks for {name}"):
-            limits.check_offered({name: 1}, "y")

@@ -14,7 +14,8 @@ from tritonclient.grpc import service_pb2 as pb
 
 from gateway.core.request import InferRequest, InferResponse
 from gateway.oip import proto_codec
-from model_repo.errors import BadInput, FareboxError, Unsupported
+from gateway.shared_memory import Regions
+from model_repo.errors import BadInput, FareboxError
 from model_repo.tensors import DTYPES, Array, datatype_of, to_bytes
 
 FIELDS = {
@@ -26,7 +27,7 @@ FIELDS = {
 
 
 def decode(message: Any, remaining_s: float | None = None, **metadata: str) -> InferRequest:
-    return proto_codec.decode(message, metadata, 100.0, remaining_s)
+    return proto_codec.decode(message, metadata, 100.0, remaining_s, Regions())
 
 
 def typed(datatype: str, shape: list[int], values: list[Any], field: str = "") -> Any:
@@ -66,7 +67,7 @@ def test_every_datatype_goes_there_and_back_raw(given_arrays: list[Array]) -> No
     for seen, array in zip(request.inputs.values(), given_arrays, strict=True):
         assert seen.dtype == array.dtype and seen.shape == array.shape
         assert to_bytes(seen) == to_bytes(array)
-    answer = proto_codec.encode(InferResponse(request, "m", "1", request.inputs, {}))
+    answer = proto_codec.encode(InferResponse(request, "m", "1", request.inputs, {}), Regions())
     assert list(answer.raw_output_contents) == [to_bytes(array) for array in given_arrays]
     assert [list(o.shape) for o in answer.outputs] == [list(a.shape) for a in given_arrays]
     assert [o.datatype for o in answer.outputs] == [datatype_of(a) for a in given_arrays]
@@ -179,21 +180,17 @@ def test_parameters_of_every_kind_are_read() -> None:
     assert bounds == (0.02, 0.5, 0.1) and request.explain and request.variant == "v"
 
 
-def test_reserved_and_unoffered_parameters_are_refused_as_over_http() -> None:
+def test_reserved_parameters_are_refused_as_over_http() -> None:
     message = typed("FP32", [1], [1.0])
     message.parameters["triton_x"].int64_param = 1
     with pytest.raises(BadInput, match="'triton_x' is reserved"):
-        decode(message)
-    message = typed("FP32", [1], [1.0])
-    message.outputs.add(name="y").parameters["classification"].int64_param = 3
-    with pytest.raises(Unsupported, match="'y' asks for classification"):
         decode(message)
 
 
 def test_an_answer_says_who_and_what() -> None:
     request = InferRequest("m", "", {}, 0.0, id="7")
     facts = {"variant": "v", "cost_usd": 0.5, "slo_met": True, "n": 3}
-    answer = proto_codec.encode(InferResponse(request, "m", "2", {}, facts))
+    answer = proto_codec.encode(InferResponse(request, "m", "2", {}, facts), Regions())
     assert (answer.model_name, answer.model_version, answer.id) == ("m", "2", "7")
     kinds = {name: p.WhichOneof("parameter_choice") for name, p in answer.parameters.items()}
     assert kinds == {

@@ -67,7 +67,7 @@ def test_a_refusal_is_counted_once_a_variant_under_the_first_bound_it_broke() ->
 
 def test_an_answer_is_counted_with_its_times() -> None:
     tally = Tally()
-    tally.served(KEY, "cpu", "default", 0.001, 0.004, 0.002)
+    tally.served(KEY, "cpu", "default", 0.001, 0.004, 0.002, 7)
     tally.batch(KEY, 3)
     assert tally.requests["toy", "1", "ref", "cpu", "default", "ok"] == 1
     assert tally.request_s["toy"].total == 0.004 and tally.queue_s["toy"].total == 0.001

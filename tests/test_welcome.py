@@ -13,6 +13,7 @@ from gateway import welcome
 from gateway.core import signature
 from gateway.core.catalog import Entry
 from gateway.oip import json_codec
+from gateway.shared_memory import Regions
 from model_repo.records import TensorSpec
 
 JSON_TYPES = ["FP32", "INT64", "BOOL", "BYTES"]
@@ -41,13 +42,13 @@ def test_there_are_five_lines() -> None:
 def test_the_calls_fit_the_model(datatype: str) -> None:
     each = found(TensorSpec("x", datatype, (-1, 2, -1)))
     for line in lines(each)[1:3]:
-        request = json_codec.decode("toy", "", {}, body(line), 0.0)
+        request = json_codec.decode("toy", "", {}, body(line), 0.0, Regions())
         assert signature.rows(each.model, request) == 1
 
 
 def test_the_calls_fit_a_model_of_several_inputs() -> None:
     each = found(TensorSpec("a", "FP32", (-1, 2)), TensorSpec("b", "INT64", (-1, 3)))
-    request = json_codec.decode("toy", "", {}, body(lines(each)[1]), 0.0)
+    request = json_codec.decode("toy", "", {}, body(lines(each)[1]), 0.0, Regions())
     assert signature.rows(each.model, request) == 1
 
 

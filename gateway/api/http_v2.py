@@ -5,37 +5,50 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.api import access
-from gateway.api.http_infer import JSON, InferEndpoint, error_answer
+from gateway.api import access, http_control
+from gateway.api.http_answer import error_answer, json_answer
+from gateway.api.http_generate import Generate
+from gateway.api.http_infer import InferEndpoint
+from gateway.control import Control
 from gateway.core.catalog import Entry
 from gateway.dataplane import DataPlane
-from gateway.oip import describe
+from gateway.oip import describe, openapi
 from model_repo.errors import FareboxError
 
-_PREFIX = "/v2/models/{model}"
-_VERSIONED = "/v2/models/{model}/versions/{version}"
+_PREFIXES = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
 
 
-def build(plane: DataPlane, name: str, version: str, scrape: Callable[[], bytes]) -> Starlette:
+def build(
+    plane: DataPlane,
+    control: Control,
+    infer: InferEndpoint,
+    name: str,
+    version: str,
+    scrape: Callable[[], bytes],
+) -> Starlette:
     """The application; `scrape` gives the metrics page."""
     api = HttpApi(plane, name, version)
-    infer = InferEndpoint(plane)
-    routes = [
+    generate = Generate(plane)
+    # In the order they are tried in: what is asked for most comes first.
+    routes = [Route(f"{prefix}/infer", infer, methods=["POST"]) for prefix in _PREFIXES]
+    routes += [
         Route("/v2", api.server),
         Route("/v2/health/live", api.live),
         Route("/v2/health/ready", api.ready),
         Route("/metrics", metrics_endpoint(scrape)),
+        Route("/openapi.json", api.openapi),
+        *http_control.routes(control),
     ]
-    for prefix in (_VERSIONED, _PREFIX):
+    for prefix in _PREFIXES:
         routes += [
-            Route(f"{prefix}/infer", infer, methods=["POST"]),
+            Route(f"{prefix}/generate", generate.answer, methods=["POST"]),
+            Route(f"{prefix}/generate_stream", generate.stream, methods=["POST"]),
             Route(f"{prefix}/ready", api.model_ready),
             Route(f"{prefix}/config", api.config),
             Route(prefix, api.metadata),
@@ -63,44 +76,41 @@ class HttpApi:
         self._plane, self._name, self._version = plane, name, version
 
     async def server(self, request: Request) -> Response:
-        return _json(describe.server(self._name, self._version))
+        return json_answer(describe.server(self._name, self._version))
+
+    async def openapi(self, request: Request) -> Response:
+        return json_answer(openapi.document(self._version))
 
     async def live(self, request: Request) -> Response:
-        return _json({"live": True})
+        return json_answer({"live": True})
 
     async def ready(self, request: Request) -> Response:
         if not self._plane.is_ready:
-            return _json({"error": "the server is not ready", "ready": False}, 503)
-        return _json({"ready": True})
+            return json_answer({"error": "the server is not ready", "ready": False}, 503)
+        return json_answer({"ready": True})
 
     async def metadata(self, request: Request) -> Response:
         entry = self._find(request)
         versions = self._plane.catalog.versions(entry.model.name)
-        return _json(describe.metadata(entry, versions))
+        return json_answer(describe.metadata(entry, versions))
 
     async def config(self, request: Request) -> Response:
-        return _json(describe.config(self._find(request)))
+        return json_answer(describe.config(self._find(request)))
 
     async def model_ready(self, request: Request) -> Response:
         entry = self._find(request)
-        return _json({"name": entry.model.name, "ready": True})
+        return json_answer({"name": entry.model.name, "ready": True})
 
     def _find(self, request: Request) -> Entry:
         params = request.path_params
         return self._plane.catalog.find(params["model"], params.get("version", ""))
 
 
-def _json(document: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(document), status, headers=JSON)
-
-
 async def _not_routed(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException), "Starlette calls this for its own exceptions only"
-    return Response(
-        msgspec.json.encode({"error": error.detail}),
-        error.status_code,
-        headers={**JSON, **(error.headers or {})},
-    )
+    answer = json_answer({"error": error.detail}, error.status_code)
+    answer.headers.update(error.headers or {})
+    return answer
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -30,11 +30,16 @@ class Work(Struct, frozen=True):
 
 
 class Result(Struct, frozen=True):
-    """One outcome for each feed, and what the batch took."""
+    """One outcome for each feed, and what the batch took.
+
+    infer_s: of wall_s, what the runtime took; input_s: what came before it.
+    """
 
     outcomes: Sequence[dict[str, Array] | Exception]
     device_ns: int
     wall_s: float
+    input_s: float = 0.0
+    infer_s: float = 0.0
 
 
 class InProcess:
@@ -68,9 +73,13 @@ class InProcess:
 
 def run(work: Work) -> Result:
     """Run a batch; when it is refused, run each request alone, so that one cannot spoil others."""
-    start = time.monotonic()
+    start = joined_s = time.monotonic()
+    ran_s = 0.0
     try:
-        outputs, device_ns = _run_rows(work)
+        feed = join(work.feeds)
+        joined_s = time.monotonic()
+        outputs, device_ns = _run_rows(work, feed)
+        ran_s = time.monotonic()
         outcomes: list[dict[str, Array] | Exception] = list(part(outputs, work.rows))
     except BadInput as error:
         outcomes, device_ns = [error], _wall_ns(start)
@@ -80,7 +89,8 @@ def run(work: Work) -> Result:
     except Exception as error:  # a defect in a runtime must answer its requests, not end a thread
         outcomes = [error] * len(work.feeds)
         device_ns = _wall_ns(start)
-    return Result(outcomes, device_ns, time.monotonic() - start)
+    end = time.monotonic()
+    return Result(outcomes, device_ns, end - start, joined_s - start, (ran_s or end) - joined_s)
 
 
 def _wall_ns(start: float) -> int:
@@ -97,9 +107,9 @@ def _run_each(work: Work) -> tuple[list[dict[str, Array] | Exception], int]:
     return [r.outcomes[0] for r in results], sum(result.device_ns for result in results)
 
 
-def _run_rows(work: Work) -> tuple[dict[str, Array], int]:
+def _run_rows(work: Work, feed: Feed) -> tuple[dict[str, Array], int]:
     pieces: list[tuple[dict[str, Array], int]] = []
-    for piece in cut(join(work.feeds), sum(work.rows), work.largest):
+    for piece in cut(feed, sum(work.rows), work.largest):
         if pieces and work.is_given_up():
             raise Cancelled("nobody waits for the rest of this request")
         pieces.append(work.session.run(piece))

@@ -10,14 +10,29 @@ from model_repo.records import NO_SLO, SLO, Source, VariantKey
 from model_repo.tensors import Array
 
 Parameter = bool | int | float | str
+Body = bytes | bytearray
 DEFAULT_TENANT = "default"
 
 
+class Place(Struct, frozen=True):
+    """Bytes of a shared memory region that its client registered."""
+
+    region: str
+    offset: int
+    byte_size: int
+
+
 class OutputAsk(Struct, frozen=True):
-    """One output the client listed; `binary` is how it wants the bytes."""
+    """One output the client listed; `binary` is how it wants the bytes.
+
+    classes: so many of the largest values with their labels instead of the tensor; 0 for that
+    itself. place: where to put it instead of into the answer.
+    """
 
     name: str
     binary: bool = False
+    classes: int = 0
+    place: Place | None = None
 
 
 class InferRequest(Struct, frozen=True):

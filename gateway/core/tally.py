@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TypeVar
 
+from gateway.core.statistics import Statistics
 from model_repo.records import SLO, VariantKey
 
 Key = TypeVar("Key")
@@ -53,6 +54,7 @@ class Tally:
         self.refusals: Counter[str] = Counter()
         self.cascade_rows: Counter[VariantKey] = Counter()
         self.cascade_escalated: Counter[VariantKey] = Counter()
+        self.statistics = Statistics()
         self.request_s: dict[str, Histogram] = {}
         self.queue_s: dict[str, Histogram] = {}
         self.batch_sizes: dict[VariantKey, Histogram] = {}
@@ -85,8 +87,13 @@ class Tally:
         queue_s: float,
         took_s: float,
         forecast_s: float,
+        at_ms: int,
     ) -> None:
-        """A request was answered, `took_s` after it was read."""
+        """A request was answered `took_s` after it was read, at `at_ms` since 1970."""
+        stats = self.statistics.of(key)
+        stats.last_ms = at_ms
+        stats.add("success", round(took_s * 1e9))
+        stats.add("queue", round(queue_s * 1e9))
         self.requests[key.model, key.version, key.variant, target, tenant, "ok"] += 1
         _at(self.request_s, key.model, SECONDS).observe(took_s)
         _at(self.queue_s, key.model, SECONDS).observe(queue_s)

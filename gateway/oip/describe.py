@@ -7,7 +7,18 @@ from typing import Any
 from gateway.core.catalog import Entry
 from model_repo.records import TensorSpec
 
-EXTENSIONS = ["binary_tensor_data", "parameters", "model_configuration", "cost_routing"]
+EXTENSIONS = [
+    "classification",
+    "model_repository",
+    "model_configuration",
+    "system_shared_memory",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+    "trace",
+    "logging",
+    "cost_routing",
+]
 _CONFIG_TYPES = {"BYTES": "TYPE_STRING"}
 
 

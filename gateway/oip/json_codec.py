@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,8 +9,9 @@ import msgspec
 import numpy as np
 from msgspec import Raw, Struct
 
-from gateway.core.request import InferRequest, InferResponse, OutputAsk
-from gateway.oip import json_data, limits, slo
+from gateway.core.request import Body, InferRequest, InferResponse, Place
+from gateway.oip import json_data, limits, slo, tensor_parameters
+from gateway.oip.tensor_parameters import Memory
 from model_repo.errors import BadInput
 from model_repo.tensors import Array, datatype_of, from_bytes, to_bytes
 
@@ -46,11 +46,15 @@ class WireRequest(Struct):
 
 
 _DECODER = msgspec.json.Decoder(WireRequest)
-_ENCODER = msgspec.json.Encoder()
 
 
 def decode(
-    model: str, version: str, headers: Mapping[str, str], body: bytes, received_s: float
+    model: str,
+    version: str,
+    headers: Mapping[str, str],
+    body: Body,
+    received_s: float,
+    memory: Memory,
 ) -> InferRequest:
     """Read one request. Raises BadInput saying what is wrong and where."""
     text, binary = _split(headers, body)
@@ -70,9 +74,11 @@ def decode(
         if tensor.name in inputs:
             raise BadInput(f"the input {tensor.name!r} is given twice")
         limits.check_shape(tensor.shape, tensor.name)
-        limits.check_offered(tensor.parameters, tensor.name)
         size = tensor.parameters.get("binary_data_size") if tensor.parameters else None
-        if size is not None:
+        place = tensor.parameters and tensor_parameters.place(tensor.parameters, tensor.name)
+        if place:
+            inputs[tensor.name] = _placed_tensor(tensor, place, memory)
+        elif size is not None:
             inputs[tensor.name], at = _binary_tensor(tensor, size, binary, at)
         elif lenient is not None:
             values = lenient["inputs"][index].get("data", [])
@@ -86,7 +92,7 @@ def decode(
     return _request(model, version, headers, wire, inputs, received_s)
 
 
-def _split(headers: Mapping[str, str], body: bytes) -> tuple[bytes, memoryview]:
+def _split(headers: Mapping[str, str], body: Body) -> tuple[Body, memoryview]:
     length = headers.get(JSON_LENGTH)
     if length is None:
         return body, memoryview(b"")
@@ -128,6 +134,13 @@ def _binary_tensor(
     return from_bytes(binary[at:end], tensor.datatype, tensor.shape, tensor.name), end
 
 
+def _placed_tensor(tensor: WireInput, place: Place, memory: Memory) -> Array:
+    if len(memoryview(tensor.data)) or "binary_data_size" in tensor.parameters:
+        raise BadInput(f"the input {tensor.name!r} is in shared memory, but has data too: give one")
+    data = memory.read(place.region, place.offset, place.byte_size)
+    return from_bytes(data, tensor.datatype, tensor.shape, tensor.name)
+
+
 def _json_tensor(tensor: WireInput) -> Array:
     data = memoryview(tensor.data)
     if not len(data):
@@ -145,9 +158,10 @@ def _request(
     inputs: dict[str, Array],
     received_s: float,
 ) -> InferRequest:
-    for output in wire.outputs:
-        limits.check_offered(output.parameters, output.name)
-    outputs = [OutputAsk(o.name, o.parameters.get("binary_data") is True) for o in wire.outputs]
+    outputs = [
+        tensor_parameters.output(o.name, o.parameters, o.parameters.get("binary_data") is True)
+        for o in wire.outputs
+    ]
     wishes = slo.read(wire.parameters, headers)
     return InferRequest(
         model=model,
@@ -164,15 +178,18 @@ def _request(
     )
 
 
-def encode(response: InferResponse) -> tuple[dict[str, str], list[bytes]]:
+def encode(response: InferResponse, memory: Memory) -> tuple[dict[str, str], list[bytes]]:
     """(extra headers, body parts); raises BadInput for an output JSON cannot carry."""
     request, outputs, parts = response.request, [], [b""]
     is_finite = True
-    asked = {ask.name: ask.binary for ask in request.outputs}
+    asked = {ask.name: ask for ask in request.outputs}
     for name, array in response.outputs.items():
         datatype = datatype_of(array)
         tensor: dict[str, Any] = {"name": name, "datatype": datatype, "shape": list(array.shape)}
-        if asked.get(name, request.binary_default):
+        ask = asked.get(name)
+        if ask and ask.place:
+            tensor["parameters"] = tensor_parameters.put(array, ask.place, name, memory)
+        elif ask.binary if ask else request.binary_default:
             raw = to_bytes(array)
             tensor["parameters"] = {"binary_data_size": len(raw)}
             parts.append(raw)
@@ -186,8 +203,7 @@ def encode(response: InferResponse) -> tuple[dict[str, str], list[bytes]]:
         document["id"] = request.id
     document["parameters"] = response.parameters
     document["outputs"] = outputs
-    # msgspec would write NaN and Infinity as null.
-    parts[0] = _ENCODER.encode(document) if is_finite else json.dumps(document).encode()
+    parts[0] = json_data.dumps(document, is_finite)
     if len(parts) == 1 or not any(parts[1:]):
         return {"content-type": "application/json"}, parts[:1]
     return {

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from gateway.core.request import Body
 from model_repo.errors import BadInput
 from model_repo.tensors import Array, dtype_of, element_count
 
@@ -163,7 +164,16 @@ def _text(element: object, tensor: str) -> str:
         ) from error
 
 
-def loads_with_nan(text: bytes) -> Any:
+_ENCODER = msgspec.json.Encoder()
+
+
+def dumps(document: object, is_finite: bool) -> bytes:
+    """JSON text, with NaN and Infinity in it unless every number is finite."""
+    # msgspec would write those two as null.
+    return _ENCODER.encode(document) if is_finite else json.dumps(document).encode()
+
+
+def loads_with_nan(text: Body) -> Any:
     """Standard-library JSON, which reads NaN and Infinity; raises BadInput when malformed."""
     try:
         return json.loads(text)

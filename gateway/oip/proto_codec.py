@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from tritonclient.grpc import service_pb2 as pb
 
-from gateway.core.request import InferRequest, InferResponse, OutputAsk
-from gateway.oip import limits, slo
+from gateway.core.request import InferRequest, InferResponse
+from gateway.oip import limits, slo, tensor_parameters
+from gateway.oip.tensor_parameters import Memory
 from model_repo.errors import BadInput
 from model_repo.tensors import Array, datatype_of, dtype_of, element_count, from_bytes, to_bytes
 
@@ -31,34 +32,22 @@ _CONTENTS = {
 
 
 def decode(
-    message: Any, metadata: Mapping[str, str], received_s: float, remaining_s: float | None
+    message: Any,
+    metadata: Mapping[str, str],
+    received_s: float,
+    remaining_s: float | None,
+    memory: Memory,
 ) -> InferRequest:
     """Read a ModelInferRequest; `remaining_s` is the call's own deadline.
 
     Raises BadInput saying what is wrong and where.
     """
-    raw = message.raw_input_contents
-    inputs: dict[str, Array] = {}
-    if raw and len(raw) != len(message.inputs):
-        raise BadInput(
-            f"{len(message.inputs)} inputs came with {len(raw)} raw_input_contents: "
-            "give one for each, or none"
-        )
-    for index, tensor in enumerate(message.inputs):
-        name, shape = tensor.name, list(tensor.shape)
-        if name in inputs:
-            raise BadInput(f"the input {name!r} is given twice")
-        limits.check_shape(shape, name)
-        limits.check_offered(tensor.parameters, name)
-        if raw:
-            if tensor.HasField("contents"):
-                raise BadInput(f"the input {name!r} has contents, but raw_input_contents came too")
-            inputs[name] = from_bytes(raw[index], tensor.datatype, shape, name)
-        else:
-            inputs[name] = _typed(tensor, shape)
-    for output in message.outputs:
-        limits.check_offered(output.parameters, output.name)
-    wishes = slo.read(_parameters(message.parameters), metadata)
+    inputs = _inputs(message, memory)
+    outputs = [
+        tensor_parameters.output(output.name, parameter_values(output.parameters), True)
+        for output in message.outputs
+    ]
+    wishes = slo.read(parameter_values(message.parameters), metadata)
     timeout = min(wishes.timeout_s, math.inf if remaining_s is None else remaining_s)
     return InferRequest(
         model=message.model_name,
@@ -68,14 +57,45 @@ def decode(
         deadline_s=received_s + timeout,
         slo=wishes.slo,
         id=message.id,
-        outputs=tuple(OutputAsk(output.name, True) for output in message.outputs),
+        outputs=tuple(outputs),
         binary_default=True,
         variant=wishes.variant,
         explain=wishes.explain,
     )
 
 
-def _parameters(message: Any) -> dict[str, object]:
+def _inputs(message: Any, memory: Memory) -> dict[str, Array]:
+    raw, inputs = message.raw_input_contents, {}
+    places = [
+        tensor_parameters.place(parameter_values(t.parameters), t.name) for t in message.inputs
+    ]
+    wanted = places.count(None)
+    if raw and len(raw) != wanted:
+        raise BadInput(
+            f"{wanted} inputs came with {len(raw)} raw_input_contents: "
+            "give one for each that is not in shared memory, or none"
+        )
+    rest = iter(raw)
+    for tensor, place in zip(message.inputs, places, strict=True):
+        name, shape = tensor.name, list(tensor.shape)
+        if name in inputs:
+            raise BadInput(f"the input {name!r} is given twice")
+        limits.check_shape(shape, name)
+        if tensor.HasField("contents") and (raw or place):
+            other = "it is in shared memory" if place else "raw_input_contents came"
+            raise BadInput(f"the input {name!r} has contents, but {other} too: give one")
+        if place:
+            data = memory.read(place.region, place.offset, place.byte_size)
+            inputs[name] = from_bytes(data, tensor.datatype, shape, name)
+        elif raw:
+            inputs[name] = from_bytes(next(rest), tensor.datatype, shape, name)
+        else:
+            inputs[name] = _typed(tensor, shape)
+    return inputs
+
+
+def parameter_values(message: Any) -> dict[str, object]:
+    """A map of parameters of whatever kind, as plain values."""
     return {
         name: getattr(value, value.WhichOneof("parameter_choice") or "string_param")
         for name, value in message.items()
@@ -107,16 +127,21 @@ def _typed(tensor: Any, shape: list[int]) -> Array:
         raise BadInput(f"the input {name!r} is {datatype}: {error}") from error
 
 
-def encode(response: InferResponse) -> Any:
-    """A ModelInferResponse with raw contents, one for each output."""
+def encode(response: InferResponse, memory: Memory) -> Any:
+    """A ModelInferResponse with raw contents, one for each output, empty for shared memory."""
     message = pb.ModelInferResponse(
         model_name=response.model, model_version=response.version, id=response.request.id
     )
     for name, value in response.parameters.items():
         _set(message.parameters[name], value)
+    places = {ask.name: ask.place for ask in response.request.outputs}
     for name, array in response.outputs.items():
-        message.outputs.add(name=name, datatype=datatype_of(array), shape=array.shape)
-        message.raw_output_contents.append(to_bytes(array))
+        output = message.outputs.add(name=name, datatype=datatype_of(array), shape=array.shape)
+        place = places.get(name)
+        if place:
+            for key, value in tensor_parameters.put(array, place, name, memory).items():
+                _set(output.parameters[key], value)
+        message.raw_output_contents.append(b"" if place else to_bytes(array))
     return message
 
 

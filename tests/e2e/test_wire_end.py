@@ -11,13 +11,9 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import grpc
-import pytest
 from builders import TOY, shelve, variant
 from gateway_process import PATIENCE_S, Gateway, gateway, toy
 from msgspec.structs import replace
-from tritonclient.grpc import service_pb2 as pb
-from tritonclient.grpc import service_pb2_grpc
 
 SLOW = replace(TOY, name="slow", batches=False)
 
@@ -104,18 +100,3 @@ def test_a_run_that_outlasts_the_drain_is_told_so_and_ends(tmp_path: Path, book:
         start = time.monotonic()
         assert up.stop() == 0
         assert time.monotonic() - start < 30, "it does not wait for the run"
-
-
-@pytest.mark.parametrize("method", ["ModelStatistics", "RepositoryIndex", "TraceSetting"])
-def test_a_method_not_offered_is_unimplemented_and_no_defect(up: Gateway, method: str) -> None:
-    requests = {
-        "ModelStatistics": pb.ModelStatisticsRequest(),
-        "RepositoryIndex": pb.RepositoryIndexRequest(),
-        "TraceSetting": pb.TraceSettingRequest(),
-    }
-    with grpc.insecure_channel(f"127.0.0.1:{up.grpc}") as channel:
-        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        with pytest.raises(grpc.RpcError) as caught:
-            getattr(stub, method)(requests[method], timeout=60)
-    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
-    assert caught.value.details() == f"{method} is not offered yet"

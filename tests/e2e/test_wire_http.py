@@ -98,7 +98,7 @@ BROKEN: dict[str, tuple[bytes, dict[str, str]]] = {
     "header past the end": (b"{}", {"Inference_Header_Content_Length": "3"}),
     "negative header": (b"{}", {"Inference_Header_Content_Length": "-1"}),
     "header no number": (b"{}", {"Inference_Header_Content_Length": "two"}),
-    "header 0": (b"\0" * 16, {"Inference_Header_Content_Length": "0"}),
+    "no whole tensor": (b"\0" * 15, {"Inference_Header_Content_Length": "0"}),
     "left over": (json.dumps(toy()).encode() + b"\0", {"Inference_Header_Content_Length":
                   str(len(json.dumps(toy())))}),
     "absurd slo": (json.dumps(toy()).encode(), {"x_slo_latency_ms": "nan"}),
@@ -141,7 +141,7 @@ def test_a_grpc_message_too_large_is_refused(up: Gateway) -> None:
 def test_an_unknown_encoding_is_not_implemented(up: Gateway) -> None:
     status, headers, answer = up.ask("POST", INFER, b"{}", Content_Encoding="br")
     assert status == 501 and "br" in json.loads(answer)["error"]
-    assert headers["accept-encoding"] == "identity"
+    assert headers["accept-encoding"] == "gzip, deflate"
 
 
 def test_a_very_long_name_still_gets_its_answer_over_grpc(up: Gateway) -> None:
@@ -154,17 +154,6 @@ def test_a_very_long_name_still_gets_its_answer_over_grpc(up: Gateway) -> None:
     error: Any = caught.value
     assert error.code() == grpc.StatusCode.NOT_FOUND
     assert error.details().startswith("Request for unknown model: 'nnn")
-
-
-@pytest.mark.parametrize("method", ["ModelStreamInfer", "RepositoryIndex", "ModelStatistics"])
-def test_what_grpc_does_not_offer_says_so(up: Gateway, method: str) -> None:
-    with grpc.insecure_channel(f"127.0.0.1:{up.grpc}") as channel:
-        call = channel.unary_unary(
-            f"/inference.GRPCInferenceService/{method}", lambda _: b"", lambda raw: raw
-        )
-        with pytest.raises(grpc.RpcError) as caught:
-            call(None, timeout=60)
-    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED  # type: ignore[attr-defined]
 
 
 def test_chunks_are_put_together(up: Gateway) -> None:
