@@ -55,15 +55,15 @@ def is_ready() -> bool:
 
 
 def check(needed_for: str) -> None:
-    """Raise MissingExtra without torch, and MissingDevice without a GPU that it can use."""
-    if find_spec("torch") is None:
-        raise MissingExtra(needed_for, "torch", "gpu")
+    """Raise MissingDevice without a GPU, which no package brings, MissingExtra without torch."""
     gpu = find()
     if gpu is None:
         raise MissingDevice(
             f"{needed_for} takes an NVIDIA GPU and its driver, and this machine has none: serve "
             "it on one that has, or choose another variant here"
         )
+    if find_spec("torch") is None:
+        raise MissingExtra(needed_for, "torch", "gpu")
     if not is_ready():
         raise MissingDevice(
             f"{needed_for} takes a torch with CUDA, and the one installed cannot use the "

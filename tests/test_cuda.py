@@ -81,7 +81,8 @@ def test_a_torch_without_cuda_is_told_from_a_missing_card(monkeypatch: pytest.Mo
     cuda.check("this")
 
 
-def test_a_missing_torch_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_torch_names_the_extra_beside_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, Driver(1))
     monkeypatch.setattr(cuda, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"'torch'.*farebox\[gpu\]"):
         cuda.check("this")

@@ -193,6 +193,8 @@ def test_a_pin_reaches_a_variant_that_is_not_routable_and_routing_does_not() -> 
     made = scheduler(found)
     assert made.arrive(found, pending(), "sim", 0.0, 0.5).candidate.key.variant == "sim"
     assert made.arrive(found, pending(), "", 0.0, 0.5).candidate.key.variant == "ref"
+    with pytest.raises(Infeasible, match="; 1 more are not routed to unless allow_estimated"):
+        made.arrive(found, pending(slo=slo(accuracy=0.99)), "", 0.0, 0.5)
     with pytest.raises(NotFound, match="no variant 'x'"):
         made.arrive(found, pending(), "x", 0.0, 0.5)
 

@@ -32,6 +32,7 @@ class Desk(Struct, frozen=True):
     """What routing needs for one model version; `state` is the policy's own, kept between calls.
 
     lanes: the queues a request may wait in: those of `routable`, then both of each cascade.
+    barred: how many variants are reached by a pin only.
     """
 
     lanes: tuple[Lane, ...]
@@ -40,6 +41,7 @@ class Desk(Struct, frozen=True):
     policy: Policy
     state: dict[str, Any]
     cascades: tuple[Stages, ...] = ()
+    barred: int = 0
 
 
 class Route(Struct, frozen=True):
@@ -69,7 +71,8 @@ def desk(entry: Entry, served: Mapping[Identity, Lane | Stages], policy: Policy)
     routable = tuple(each for each in open_to_all if isinstance(each, Lane))
     cascades = tuple(each for each in open_to_all if isinstance(each, Stages))
     stages = [lane for each in cascades for lane in (each.first, each.second)]
-    return Desk((*routable, *stages), routable, reference, policy, {}, cascades)
+    barred = len(entry.offers) - len(open_to_all)
+    return Desk((*routable, *stages), routable, reference, policy, {}, cascades, barred)
 
 
 def route(
@@ -151,11 +154,17 @@ def _nothing_fits(
         reasons = refusals(idle, ask.slo, full)
         own = _own_share(reasons, overhead.least_kept_back_s)
         message = f"no variant could ever meet the SLO{own}: {sentence(reasons)}"
-        return Refused(Infeasible(message), reasons)
+        return Refused(Infeasible(message + _barred(desk)), reasons)
     reasons = refusals(found, ask.slo, ask.slack_s)
     own = _own_share(reasons, overhead.kept_back_s)
     message = f"no variant can meet the SLO now, try again shortly{own}: {sentence(reasons)}"
-    return Refused(Unavailable(message), reasons)
+    return Refused(Unavailable(message + _barred(desk)), reasons)
+
+
+def _barred(desk: Desk) -> str:
+    if not desk.barred:
+        return ""
+    return f"; {desk.barred} more are not routed to unless allow_estimated is set"
 
 
 def _own_share(reasons: Sequence[Refusal], kept_back_s: float) -> str:
