@@ -78,6 +78,8 @@ class Shelf:
                 {offer.device: offer.variant.profile.hardware for offer in offers}
             )
             self._plane.adopt(loaded)
+            # A server whose models were all unloaded waits for the next to be loaded.
+            self._plane.is_ready |= bool(self._unloaded)
 
     async def index(self, is_ready_only: bool = False) -> list[dict[str, str]]:
         """Every model version on the shelf with its state, and why if it is not served."""
@@ -99,7 +101,7 @@ class Shelf:
 
     async def load(self, name: str) -> None:
         """Serve a model, unloaded or not; raises BadInput saying why that failed."""
-        if name not in {known for known, _ in await asyncio.to_thread(self._store.versions)}:
+        if name not in await self._names():
             raise BadInput(
                 f"failed to load {name!r}, failed to poll from model repository: "
                 "no such model is on the shelf"
@@ -116,8 +118,12 @@ class Shelf:
 
         One that is not there is no error, as in Triton.
         """
-        self._unloaded.add(name)
-        await self._change(name, "UNLOADING")
+        if name in await self._names():
+            self._unloaded.add(name)
+            await self._change(name, "UNLOADING")
+
+    async def _names(self) -> set[str]:
+        return {name for name, _ in await asyncio.to_thread(self._store.versions)}
 
     async def _change(self, name: str, state: str) -> None:
         self._changing[name] = state

@@ -94,6 +94,8 @@ class InferEndpoint:
             extra, parts = json_codec.encode(response, self._plane.regions)
             if "accept-encoding" in headers:
                 parts = await _compressed(headers["accept-encoding"], extra, parts)
+            if self._plane.settings.log_requests:
+                access.served(response, "http", headers)
         except asyncio.CancelledError:
             error: Exception = Unavailable("the server is shutting down: try another replica")
             if is_gone():
@@ -105,8 +107,6 @@ class InferEndpoint:
                 self._plane.count_unread(error)
             access.failed(error, "http", model, request.id if request else "", headers)
             return error_answer(error)
-        if self._plane.settings.log_requests:
-            access.served(response, "http", headers)
         return 200, extra, parts
 
     def _decode(

@@ -76,6 +76,16 @@ def test_what_is_not_there_cannot_be_loaded(client: Any) -> None:
     client.unload_model("none")
 
 
+def test_a_server_without_models_waits_for_the_next(client: Any) -> None:
+    names = list(listed(client))
+    for name in names:
+        client.unload_model(name)
+    assert client.is_server_ready() and not client.is_model_ready("toy")
+    for name in names:
+        client.load_model(name)
+    assert {each["state"] for each in listed(client).values()} == {"READY"}
+
+
 def test_no_request_is_dropped_while_models_come_and_go(own: Gateway) -> None:
     wrong: list[str] = []
     is_over = threading.Event()
