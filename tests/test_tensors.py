@@ -119,3 +119,18 @@ def test_a_tensor_is_checked_against_its_spec(
     else:
         with pytest.raises(BadInput, match=reason):
             tensors.check(spec, datatype, shape)
+
+
+@pytest.mark.parametrize("datatype", DTYPES)
+def test_a_buffer_is_what_the_bytes_are_without_a_copy(datatype: str) -> None:
+    if datatype == "BYTES":
+        array: Array = np.array([[b"a", b""]], dtype=object)
+    else:
+        array = np.arange(6).reshape(2, 3).astype(DTYPES[datatype])
+    for each in (array, array[:, ::2], array[:0], array.T):
+        assert bytes(tensors.to_buffer(each)) == tensors.to_bytes(each)
+    if datatype != "BYTES":
+        scalar = array[0, 0].reshape(())
+        assert bytes(tensors.to_buffer(scalar)) == tensors.to_bytes(scalar)
+        view = np.frombuffer(tensors.to_buffer(array), np.uint8)
+        assert np.shares_memory(view, array)

@@ -7,11 +7,12 @@ import math
 import msgspec
 from starlette.responses import Response
 
+from gateway.core.request import Part
 from gateway.errors import INTERNAL, codes
 from gateway.oip import compression
 from model_repo.errors import Unavailable, Unsupported
 
-Answer = tuple[int, dict[str, str], list[bytes]]
+Answer = tuple[int, dict[str, str], list[Part]]
 """Status, headers and the parts of the body."""
 JSON = {"content-type": "application/json"}
 

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.api import access
 from gateway.api.http_answer import Answer, error_answer
-from gateway.core.request import Body, InferRequest
+from gateway.core.request import Body, InferRequest, Part
 from gateway.dataplane import DataPlane
 from gateway.oip import compression, json_codec, raw_request
 from model_repo.errors import BadInput, Cancelled, FareboxError, Unavailable
@@ -131,7 +131,7 @@ class InferEndpoint:
         return await asyncio.to_thread(compression.decompress, body, encoding, self.largest_body)
 
 
-async def _compressed(accepted: str, extra: dict[str, str], parts: list[bytes]) -> list[bytes]:
+async def _compressed(accepted: str, extra: dict[str, str], parts: list[Part]) -> list[Part]:
     extra["vary"] = "accept-encoding"
     encoding, size = compression.choose(accepted), sum(map(len, parts))
     if encoding == compression.IDENTITY or size < _LEAST:

@@ -11,6 +11,7 @@ from model_repo.tensors import Array
 
 Parameter = bool | int | float | str
 Body = bytes | bytearray
+Part = bytes | memoryview
 DEFAULT_TENANT = "default"
 
 

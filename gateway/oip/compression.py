@@ -9,7 +9,7 @@ import math
 import zlib
 from collections.abc import Sequence
 
-from gateway.core.request import Body
+from gateway.core.request import Body, Part
 from model_repo.errors import BadInput, Unsupported
 
 IDENTITY = "identity"
@@ -53,7 +53,7 @@ def decompress(data: Body, encoding: str, limit: int) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def compress(parts: Sequence[bytes], encoding: str) -> bytes:
+def compress(parts: Sequence[Part], encoding: str) -> bytes:
     """The parts of a body as one compressed stream."""
     stream = zlib.compressobj(_LEVEL, zlib.DEFLATED, _WINDOWS[encoding])
     return b"".join([*map(stream.compress, parts), stream.flush()])

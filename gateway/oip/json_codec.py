@@ -9,11 +9,11 @@ import msgspec
 import numpy as np
 from msgspec import Raw, Struct
 
-from gateway.core.request import Body, InferRequest, InferResponse, Place
+from gateway.core.request import Body, InferRequest, InferResponse, Part, Place
 from gateway.oip import json_data, limits, slo, tensor_parameters
 from gateway.oip.tensor_parameters import Memory
 from model_repo.errors import BadInput
-from model_repo.tensors import Array, datatype_of, from_bytes, to_bytes
+from model_repo.tensors import Array, datatype_of, from_bytes, to_buffer
 
 JSON_LENGTH = "inference-header-content-length"
 _MAX_DIGITS = 19
@@ -178,9 +178,10 @@ def _request(
     )
 
 
-def encode(response: InferResponse, memory: Memory) -> tuple[dict[str, str], list[bytes]]:
+def encode(response: InferResponse, memory: Memory) -> tuple[dict[str, str], list[Part]]:
     """(extra headers, body parts); raises BadInput for an output JSON cannot carry."""
-    request, outputs, parts = response.request, [], [b""]
+    request, outputs = response.request, []
+    parts: list[Part] = [b""]
     is_finite = True
     asked = {ask.name: ask for ask in request.outputs}
     for name, array in response.outputs.items():
@@ -190,7 +191,7 @@ def encode(response: InferResponse, memory: Memory) -> tuple[dict[str, str], lis
         if ask and ask.place:
             tensor["parameters"] = tensor_parameters.put(array, ask.place, name, memory)
         elif ask.binary if ask else request.binary_default:
-            raw = to_bytes(array)
+            raw = to_buffer(array)
             tensor["parameters"] = {"binary_data_size": len(raw)}
             parts.append(raw)
         else:
