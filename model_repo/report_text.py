@@ -102,7 +102,7 @@ def _targets(table: Sequence[Row]) -> list[str]:
             row.target,
             row.variant,
             plain(row.usd_per_million),
-            f"{times_cheaper(row, table) or 1.0:.1f}",
+            short(times_cheaper(row, table) or 1.0, 1),
             row.instance if row.is_own_price else f"{row.instance}, standing in",
             _below(row, table)
             + (row.host if row.source in row.host else f"{row.source}, {row.host}"),
@@ -145,7 +145,7 @@ def _cells(row: Row, table: Sequence[Row]) -> list[str]:
         short(row.device_s_per_item * 1e6, 2),
         plain(row.usd_per_million),
         plain(row.usd_per_million_batch1),
-        "" if times is None else f"{times:.1f}",
+        "" if times is None else short(times, 1),
         _marks(row),
     ]
 
